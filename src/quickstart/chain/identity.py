@@ -1,0 +1,52 @@
+"""Which chain a node serves: what bank and ledger are filed under.
+
+The SDK shows only the network's name ("localnet" for every one); the node's own `GetServiceInfo` has the id that
+tells two genesis blocks apart, so this one call is made over plain gRPC.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import grpc
+
+from quickstart.chain.outcomes import read_failure
+from quickstart.wire import soma_pb2
+
+TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceInfo:
+    """`chain_id`: digest of the genesis checkpoint; `chain`: the network's name; `server`: software and version."""
+
+    chain_id: str
+    chain: str
+    server: str
+
+
+async def service_info(rpc_url: str) -> ServiceInfo:
+    """Asks a node who it is.
+
+    Raises:
+        UnreachableError: nothing answers at `rpc_url`.
+        NetworkError: something answers that is not a node.
+    """
+    parts = urlsplit(rpc_url)
+    address = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    secure = parts.scheme == "https"
+    channel = (
+        grpc.aio.secure_channel(address, grpc.ssl_channel_credentials())
+        if secure
+        else grpc.aio.insecure_channel(address)
+    )
+    async with channel:
+        call = channel.unary_unary(
+            "/soma.rpc.LedgerService/GetServiceInfo",
+            request_serializer=soma_pb2.GetServiceInfoRequest.SerializeToString,
+            response_deserializer=soma_pb2.GetServiceInfoResponse.FromString,
+        )
+        try:
+            answer = await call(soma_pb2.GetServiceInfoRequest(), timeout=TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise read_failure(error, rpc_url).as_error() from error
+    return ServiceInfo(answer.chain_id or answer.chain, answer.chain, answer.server)

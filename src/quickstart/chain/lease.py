@@ -1,0 +1,95 @@
+"""The wallet's lease: whoever holds it signs, nobody else does.
+
+Two different transactions that name the same coin version lock the coin, so one process at a time may sign for a
+wallet. Here the lease is a file lock, which the operating system takes back when its holder dies; a bucket or Modal
+can stand behind the same interface.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from quickstart.errors import LeaseHeldError
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who signs for a wallet: process, machine, command, and since when (seconds since 1970)."""
+
+    pid: int
+    host: str
+    command: str
+    since: float
+
+    def describe(self) -> str:
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"`{self.command}` (process {self.pid} on {self.host}, since {started})"
+
+
+class Lease(Protocol):
+    """Held between `__enter__` and `__exit__`; `held()` is asked before every signature."""
+
+    def __enter__(self) -> "Lease": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def held(self) -> bool: ...
+
+
+class FileLease:
+    """A lease on this machine: an exclusive lock on a file beside the wallet's ledger.
+
+    Raises:
+        LeaseHeldError: another process holds it; the message names it and says how to take over.
+    """
+
+    def __init__(self, path: Path, command: str) -> None:
+        self._path = path
+        self._command = command
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> "FileLease":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise LeaseHeldError(_held_message(holder(self._path))) from None
+        me = Holder(os.getpid(), socket.gethostname(), self._command, time.time())
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(me)).encode(), 0)
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def held(self) -> bool:
+        return self._descriptor is not None
+
+
+def holder(path: Path) -> Holder | None:
+    """Who wrote the lease file last; None when nobody holds it or the file is being written."""
+    try:
+        return Holder(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _held_message(other: Holder | None) -> str:
+    who = other.describe() if other else "another process"
+    return f"{who} signs for this wallet; stop it (Ctrl-C there) and run this again to take over"

@@ -1,0 +1,1 @@
+"""The commands people type: arguments in, rendering out, exit codes. No decisions are made here."""

@@ -1,0 +1,1 @@
+"""Sources of data, windows cut from them, filters and provenance."""

@@ -1,0 +1,1 @@
+"""Where scoring runs: asked for with `spawn`, collected with `poll`."""

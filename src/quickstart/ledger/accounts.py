@@ -1,0 +1,121 @@
+"""What a transaction does to our coins and our books, by the rules: pure predictions that digests then prove.
+
+`soma-protocol` §11.1-§11.3: fees come out of the first gas coin, into which all other gas coins are merged; a failed
+transaction keeps only the base fee; a claim creates coins in the order submitter, model owner, claimer, bond.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from quickstart.chain.coins import Coin, CoinChanges, proven_changes
+from quickstart.chain.effects import Effects
+from quickstart.chain.ids import Id32, derive_id
+from quickstart.chain.protocol import Parameters
+from quickstart.ledger.records import FillState, Intent, IntentKind, Movement
+from quickstart.units import basis_points
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimShares:
+    """What a claim pays, in shannons. The submitter's share includes the remainder."""
+
+    submitter: int
+    model_owner: int
+    claimer: int
+    bond: int
+
+    @classmethod
+    def of(cls, reward: int, bond: int, parameters: Parameters) -> "ClaimShares":
+        """Shares of a filled target (§11.3)."""
+        submitter = basis_points(reward, parameters.target_submitter_reward_share_bps)
+        model_owner = basis_points(reward, parameters.target_model_reward_share_bps)
+        claimer = basis_points(reward, parameters.target_claimer_incentive_bps)
+        return cls(reward - model_owner - claimer if submitter else 0, model_owner, claimer, bond)
+
+
+def claim_fee(reward: int, parameters: Parameters, *, expired: bool) -> int:
+    """Fee of a claim: base, written objects, and half the value fee on the reward (§11.1)."""
+    written = 3 if expired else 6
+    value_fee = basis_points(reward, parameters.value_fee_bps // 2)
+    return parameters.base_fee + written * parameters.write_object_fee + value_fee
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A settled transaction in the books. `fill_state`: what a claim says of our fill, None when it is not ours."""
+
+    changes: CoinChanges
+    movements: tuple[Movement, ...]
+    fill_state: FillState | None = None
+
+
+def account(intent: Intent, effects: Effects, owner: Id32) -> Account:
+    """The books of one executed intent. Every balance in it is proven by the digests in the effects."""
+    fees = (
+        Movement("fee_base", -effects.base_fee),
+        Movement("fee_operation", -effects.operation_fee),
+        Movement("fee_value", -effects.value_fee),
+    )
+    gas, others = _gas_coins(intent)
+    gas_balance = sum(coin.balance for coin in gas) - effects.total_fee
+    candidates: dict[Id32, list[int]] = {coin.coin_id: [coin.balance] for coin in others}
+    candidates[gas[0].coin_id] = [gas_balance]
+    movements: tuple[Movement, ...] = ()
+    state: FillState | None = None
+    if effects.failure is None:
+        if intent.kind is IntentKind.SUBMIT:
+            bond = int(intent.details["bond"])
+            candidates[gas[0].coin_id] = [gas_balance - bond]
+            movements = (Movement("bond_locked", -bond),)
+        elif intent.kind is IntentKind.SPLIT:
+            amounts: Sequence[int] = intent.details["amounts"]
+            candidates[gas[0].coin_id] = [gas_balance - sum(amounts)]
+            candidates |= {derive_id(effects.digest, i): [amount] for i, amount in enumerate(amounts)}
+        elif intent.kind is IntentKind.CLAIM:
+            received, state = _claim_income(intent.details, effects, owner)
+            candidates |= {coin_id: [amount] for coin_id, (_, amount) in received.items()}
+            movements = tuple(Movement(item, amount) for item, amount in received.values())
+    return Account(proven_changes(effects, owner, candidates), fees + movements, state)
+
+
+def _gas_coins(intent: Intent) -> tuple[tuple[Coin, ...], tuple[Coin, ...]]:
+    """The coins an intent pays fees from, and the other coins it names (for a merge, the last one)."""
+    if intent.kind is IntentKind.MERGE:
+        return intent.coins[:-1], intent.coins[-1:]
+    return intent.coins, ()
+
+
+def _claim_income(
+    details: Mapping[str, int], effects: Effects, owner: Id32
+) -> tuple[dict[Id32, tuple[str, int]], FillState | None]:
+    """Coins a claim made for us: id -> (item, amount), and what became of our fill.
+
+    Three layouts are possible: expired (the claimer's coin alone), paid out, and slashed (reporters' shares of the
+    bond, then the claimer's coin). Which one it was shows in the ids and digests of the coins that were made.
+    """
+    created = {change.object_id for change in effects.owned_by(owner) if change.created}
+    paid = [
+        ("reward_submitter", int(details["submitter_share"])),
+        ("reward_model", int(details["model_share"])),
+        ("incentive", int(details["incentive"])),
+        ("bond_returned", int(details["bond"])),
+    ]
+    incentive = ("incentive", int(details["incentive"]))
+    if details["expired"]:
+        return {derive_id(effects.digest, 0): incentive}, None
+    layout = [entry for entry in paid if entry[1]]
+    income = {
+        coin_id: entry
+        for number, entry in enumerate(layout)
+        if (coin_id := derive_id(effects.digest, number)) in created
+    }
+    ours = bool(details["ours"])
+    proven = proven_changes(effects, owner, {coin_id: [amount] for coin_id, (_, amount) in income.items()})
+    if income and {coin.coin_id for coin in proven.written} >= income.keys():
+        return income, FillState.CLAIMED if ours else None
+    slashed: dict[Id32, tuple[str, int]] = {}
+    for coin_id in created:
+        candidate = proven_changes(effects, owner, {coin_id: [incentive[1]]})
+        if candidate.written:
+            slashed[coin_id] = incentive
+    return slashed, FillState.SLASHED if ours else None

@@ -1,0 +1,290 @@
+"""The ledger: intents, outcomes, coins and money of one wallet on one chain."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from quickstart.chain.coins import Coin, CoinChanges
+from quickstart.chain.ids import Id32
+from quickstart.chain.transactions import ObjectRef
+from quickstart.errors import StateError
+from quickstart.ledger.records import (
+    EpochReport,
+    Fill,
+    FillState,
+    Intent,
+    IntentKind,
+    IntentStatus,
+    Movement,
+    Published,
+)
+from quickstart.ledger.schema import connect
+
+T = TypeVar("T")
+
+
+class ConflictError(Exception):
+    """An intent names a coin version, or a target, that another live intent already names. Nothing was recorded."""
+
+
+class Ledger:
+    """One SQLite file. Methods are synchronous and safe to call from any thread; each is one commit unless grouped.
+
+    Raises (from every method): StateError when the disk is full or the file damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database = connect(path)
+        self._lock = threading.RLock()
+        self._depth = 0
+
+    def close(self) -> None:
+        with self._lock:
+            self._database.close()
+
+    def group(self, operations: Iterable[Callable[["Ledger"], Any]]) -> list[Any]:
+        """Runs several operations in one commit. One that conflicts is undone alone; its error is its result."""
+        results: list[Any] = []
+        with self._transaction():
+            for operation in operations:
+                self._database.execute("SAVEPOINT operation")
+                try:
+                    results.append(operation(self))
+                except ConflictError as conflict:
+                    self._database.execute("ROLLBACK TO operation")
+                    results.append(conflict)
+                self._database.execute("RELEASE operation")
+        return results
+
+    # -- intents and their outcomes
+
+    def record(self, intent: Intent) -> None:
+        """Makes a signed transaction durable, before it is sent.
+
+        Raises:
+            ConflictError: a coin version or the target is already named by a live intent.
+        """
+        with self._transaction() as database:
+            try:
+                database.execute(
+                    "INSERT INTO intents (digest, kind, subject, epoch, created_ms, signed, details) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        intent.digest,
+                        intent.kind.value,
+                        intent.subject,
+                        intent.epoch,
+                        intent.created_ms,
+                        intent.signed,
+                        json.dumps(intent.details),
+                    ),
+                )
+                database.executemany(
+                    "INSERT INTO intent_coins VALUES (?, ?, ?, ?, ?)",
+                    [(*_coin_row(coin), intent.digest) for coin in intent.coins],
+                )
+            except sqlite3.IntegrityError as error:
+                raise ConflictError(str(error)) from error
+
+    def settle(
+        self,
+        digest: Id32,
+        status: IntentStatus,
+        *,
+        outcome: str | None,
+        executed_epoch: int,
+        settled_ms: int,
+        changes: CoinChanges,
+        movements: Iterable[Movement],
+    ) -> None:
+        """Records what an executed transaction did: its status, our coins after it, and the money it moved."""
+        with self._transaction() as database:
+            database.execute(
+                "UPDATE intents SET status = ?, outcome = ?, executed_epoch = ?, settled_ms = ? WHERE digest = ?",
+                (status.value, outcome, executed_epoch, settled_ms, digest),
+            )
+            spent = database.execute("SELECT coin_id FROM intent_coins WHERE digest = ?", (digest,)).fetchall()
+            database.executemany("DELETE FROM coins WHERE coin_id = ?", spent)
+            database.executemany("DELETE FROM coins WHERE coin_id = ?", [(coin_id,) for coin_id in changes.gone])
+            self.keep_coins(changes.written)
+            self.move(digest, movements, executed_epoch)
+
+    def refuse(self, digest: Id32, reason: str, settled_ms: int) -> None:
+        """Records that a transaction was refused before execution: its coins are as they were, and free again."""
+        with self._transaction() as database:
+            database.execute(
+                "UPDATE intents SET status = 'refused', outcome = ?, settled_ms = ? WHERE digest = ?",
+                (reason, settled_ms, digest),
+            )
+            database.execute("DELETE FROM intent_coins WHERE digest = ?", (digest,))
+
+    def pending(self) -> tuple[Intent, ...]:
+        """Intents whose outcome is not known, oldest first."""
+        rows = self._rows("SELECT * FROM intents WHERE status = 'pending' ORDER BY created_ms, digest")
+        return tuple(self._intent(row) for row in rows)
+
+    def live_subjects(self, kind: IntentKind) -> frozenset[Id32]:
+        """Targets that a pending or landed intent of `kind` is about."""
+        query = "SELECT subject FROM intents WHERE kind = ? AND status IN ('pending', 'landed') AND subject IS NOT NULL"
+        return frozenset(row["subject"] for row in self._rows(query, kind.value))
+
+    def failed_subjects(self, kind: IntentKind, epoch: int) -> frozenset[Id32]:
+        """Targets for which an intent of `kind` made in `epoch` executed and failed: somebody else has them."""
+        query = "SELECT subject FROM intents WHERE kind = ? AND status = 'failed' AND epoch = ? AND subject IS NOT NULL"
+        return frozenset(row["subject"] for row in self._rows(query, kind.value, epoch))
+
+    def _intent(self, row: sqlite3.Row) -> Intent:
+        coins = self._rows("SELECT * FROM intent_coins WHERE digest = ? ORDER BY rowid", row["digest"])
+        return Intent(
+            digest=row["digest"],
+            kind=IntentKind(row["kind"]),
+            subject=row["subject"],
+            epoch=row["epoch"],
+            created_ms=row["created_ms"],
+            signed=row["signed"],
+            coins=tuple(map(_coin, coins)),
+            details=json.loads(row["details"]),
+        )
+
+    # -- coins and money
+
+    def coins(self) -> tuple[Coin, ...]:
+        """Our coins as of the last settled transaction or reconciliation."""
+        return tuple(map(_coin, self._rows("SELECT * FROM coins ORDER BY coin_id")))
+
+    def keep_coins(self, coins: Iterable[Coin]) -> None:
+        with self._transaction() as database:
+            database.executemany("INSERT OR REPLACE INTO coins VALUES (?, ?, ?, ?)", map(_coin_row, coins))
+
+    def forget_coins(self, coin_ids: Iterable[Id32]) -> None:
+        with self._transaction() as database:
+            database.executemany("DELETE FROM coins WHERE coin_id = ?", [(coin_id,) for coin_id in coin_ids])
+
+    def move(self, digest: Id32, movements: Iterable[Movement], epoch: int) -> None:
+        """Adds money under a transaction's digest; the same item of the same transaction counts once."""
+        with self._transaction() as database:
+            database.executemany(
+                "INSERT OR IGNORE INTO movements VALUES (?, ?, ?, ?)",
+                [(digest, movement.item, movement.amount, epoch) for movement in movements if movement.amount],
+            )
+
+    def fees(self, epoch: int) -> int:
+        """Shannons of fees paid in one epoch, a day of the network."""
+        query = "SELECT COALESCE(-SUM(amount), 0) AS fees FROM movements WHERE item GLOB 'fee_*' AND epoch = ?"
+        return int(self._rows(query, epoch)[0]["fees"])
+
+    def totals(self) -> Mapping[str, int]:
+        """Shannons by item; their sum is what the wallet must hold on the chain."""
+        rows = self._rows("SELECT item, SUM(amount) AS total FROM movements GROUP BY item ORDER BY item")
+        return {row["item"]: row["total"] for row in rows}
+
+    # -- fills
+
+    def add_fills(self, fills: Iterable[Fill]) -> None:
+        """Adds fills the ledger does not have yet."""
+        rows = [
+            (f.target_id, f.digest, f.epoch, f.reward, f.bond, f.window, f.latency_ms, f.state.value) for f in fills
+        ]
+        with self._transaction() as database:
+            database.executemany("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def mark_fill(self, target_id: Id32, state: FillState) -> None:
+        with self._transaction() as database:
+            database.execute("UPDATE fills SET state = ? WHERE target_id = ?", (state.value, target_id))
+
+    def fills(self, state: FillState | None = None) -> tuple[Fill, ...]:
+        rows = self._rows("SELECT * FROM fills WHERE ?1 IS NULL OR state = ?1 ORDER BY epoch, target_id", state)
+        return tuple(Fill(**{**dict(row), "state": FillState(row["state"])}) for row in rows)
+
+    def counts(self, kind: IntentKind) -> Mapping[IntentStatus, int]:
+        query = "SELECT status, COUNT(*) AS number FROM intents WHERE kind = ? GROUP BY status"
+        return {IntentStatus(row["status"]): row["number"] for row in self._rows(query, kind.value)}
+
+    # -- epochs, published windows, weights
+
+    def report_epoch(self, report: EpochReport) -> None:
+        values = tuple(getattr(report, name) for name in EpochReport.__dataclass_fields__)
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def epoch_reports(self) -> tuple[EpochReport, ...]:
+        return tuple(EpochReport(**dict(row)) for row in self._rows("SELECT * FROM epochs ORDER BY epoch"))
+
+    def publish(self, published: Published) -> None:
+        with self._transaction() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO published VALUES (?, ?, ?, ?)",
+                (published.window, published.url, published.size, published.verified_ms),
+            )
+
+    def published(self) -> Mapping[Id32, Published]:
+        rows = self._rows("SELECT * FROM published")
+        return {row["window"]: Published(**dict(row)) for row in rows}
+
+    def name_weights(self, encrypted_checksum: Id32, weights_checksum: Id32) -> None:
+        """Remembers which decrypted weights an encrypted file holds, so that a restart need not fetch it to know."""
+        with self._transaction() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO model_weights VALUES (?, ?)", (encrypted_checksum, weights_checksum)
+            )
+
+    def weights_names(self) -> Mapping[Id32, Id32]:
+        rows = self._rows("SELECT * FROM model_weights")
+        return {row["encrypted_checksum"]: row["weights_checksum"] for row in rows}
+
+    # -- plumbing
+
+    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with self._lock:
+            cursor = self._database.cursor()
+            cursor.row_factory = sqlite3.Row
+            return cursor.execute(query, values).fetchall()
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._database, self._lock, self)
+
+
+class _Transaction:
+    """One commit; transactions inside it join it."""
+
+    def __init__(self, database: sqlite3.Connection, lock: threading.RLock, ledger: Ledger) -> None:
+        self._database, self._lock, self._ledger = database, lock, ledger
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._lock.acquire()
+        if self._ledger._depth == 0:
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                self._lock.release()
+                raise _state_error(self._ledger.path, error) from error
+        self._ledger._depth += 1
+        return self._database
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._ledger._depth -= 1
+        try:
+            if self._ledger._depth == 0:
+                self._database.execute("COMMIT" if error is None else "ROLLBACK")
+        except sqlite3.Error as failure:
+            raise _state_error(self._ledger.path, failure) from failure
+        finally:
+            self._lock.release()
+        if isinstance(error, sqlite3.OperationalError):
+            raise _state_error(self._ledger.path, error) from error
+
+
+def _state_error(path: Path, error: BaseException) -> StateError:
+    return StateError(f"the ledger {path} cannot be written ({error}); free disk space and run this again")
+
+
+def _coin_row(coin: Coin) -> tuple[Id32, int, Id32, int]:
+    return coin.ref.object_id, coin.ref.version, coin.ref.digest, coin.balance
+
+
+def _coin(row: sqlite3.Row) -> Coin:
+    return Coin(ObjectRef(row["coin_id"], row["version"], row["object_digest"]), row["balance"])

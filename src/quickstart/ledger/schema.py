@@ -1,0 +1,111 @@
+"""The ledger's tables. Migrations are appended, never edited; a file newer than this program is refused."""
+
+import sqlite3
+from pathlib import Path
+
+from quickstart.errors import StateError
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE intents (
+        digest BLOB PRIMARY KEY,
+        kind TEXT NOT NULL,
+        subject BLOB,
+        epoch INTEGER NOT NULL,
+        created_ms INTEGER NOT NULL,
+        signed BLOB NOT NULL,
+        details TEXT NOT NULL,
+        status TEXT NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'landed', 'failed', 'refused')),
+        outcome TEXT,
+        executed_epoch INTEGER,
+        settled_ms INTEGER
+    ) STRICT;
+    CREATE UNIQUE INDEX one_live_intent ON intents (kind, subject)
+        WHERE subject IS NOT NULL AND status IN ('pending', 'landed');
+    CREATE INDEX intents_by_status ON intents (status);
+
+    CREATE TABLE intent_coins (
+        coin_id BLOB NOT NULL,
+        version INTEGER NOT NULL,
+        object_digest BLOB NOT NULL,
+        balance INTEGER NOT NULL,
+        digest BLOB NOT NULL REFERENCES intents (digest),
+        PRIMARY KEY (coin_id, version)
+    ) STRICT;
+    CREATE INDEX coins_of_intent ON intent_coins (digest);
+
+    CREATE TABLE coins (
+        coin_id BLOB PRIMARY KEY,
+        version INTEGER NOT NULL,
+        object_digest BLOB NOT NULL,
+        balance INTEGER NOT NULL
+    ) STRICT;
+
+    CREATE TABLE movements (
+        digest BLOB NOT NULL,
+        item TEXT NOT NULL,
+        amount INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        PRIMARY KEY (digest, item)
+    ) STRICT;
+
+    CREATE TABLE fills (
+        target_id BLOB PRIMARY KEY,
+        digest BLOB,
+        epoch INTEGER NOT NULL,
+        reward INTEGER NOT NULL,
+        bond INTEGER NOT NULL,
+        window BLOB,
+        latency_ms INTEGER,
+        state TEXT NOT NULL DEFAULT 'filled' CHECK (state IN ('filled', 'claimed', 'slashed'))
+    ) STRICT;
+
+    CREATE TABLE epochs (
+        epoch INTEGER PRIMARY KEY,
+        distance_threshold REAL NOT NULL,
+        targets_seen INTEGER NOT NULL,
+        fillable INTEGER NOT NULL,
+        filled INTEGER NOT NULL,
+        missed INTEGER NOT NULL,
+        ended_by TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE model_weights (
+        encrypted_checksum BLOB PRIMARY KEY,
+        weights_checksum BLOB NOT NULL
+    ) STRICT;
+
+    CREATE TABLE published (
+        window BLOB PRIMARY KEY,
+        url TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        verified_ms INTEGER NOT NULL
+    ) STRICT;
+    """,
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Opens (or makes) a ledger and brings its tables up to date. Durable: write-ahead log, synced at every commit.
+
+    Raises:
+        StateError: the file is of a newer version, damaged, or cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA foreign_keys = ON")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise StateError(f"the ledger {path} cannot be opened ({error}); free disk space or restore a copy") from error
+    if version > len(MIGRATIONS):
+        database.close()
+        raise StateError(
+            f"the ledger {path} is of version {version}, this program knows {len(MIGRATIONS)}; "
+            "update the program, or set QUICKSTART_STATE to another folder"
+        )
+    for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+        database.executescript(f"BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;")
+    return database

@@ -1,0 +1,85 @@
+"""The one interface of every engine, and the values that cross it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstart.chain.ids import Id32
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The network's transformer: 24 layers x 2048, feed-forward 8192, 8 heads; small ones have 4 heads."""
+
+    width: int
+    layers: int
+    feed_forward: int
+    heads: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """One model's decrypted weights. `checksum`: BLAKE2b-256 of the decrypted safetensors, the key of all
+    results.
+
+    `tensors`: safetensors name -> float32 array, linear weights as (in, out).
+    """
+
+    checksum: Id32
+    architecture: Architecture
+    tensors: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedError:
+    """Three times the largest difference seen between the engine and the float64 reference (or fp32 on the
+    same card).
+
+    `distance`: bound on the error of 1 - cosine to any target, 3 x max ‖ê - ê_ref‖ over unit embeddings,
+    after the float16 rounding a bank entry gets. `loss`: absolute, 3 x max |loss - loss_ref|.
+    """
+
+    distance: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFailure:
+    """A window that one model could not score: its position in the request, and why."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredShard:
+    """One model's results for n windows, in the order of the request.
+
+    `embeddings`: float32 (n, width), not normalised. `losses`: float32 (n,). Rows named in `failures` are
+    NaN.
+    """
+
+    weights_checksum: Id32
+    engine_id: str
+    embeddings: NDArray[np.float32]
+    losses: NDArray[np.float32]
+    error: CertifiedError
+    failures: tuple[WindowFailure, ...] = ()
+
+
+class Engine(Protocol):
+    """Scores windows with a model. `exact=True` asks for the most exact arithmetic the engine has.
+
+    Windows are byte strings of up to 16,384 bytes (16 sequences); the product sends 1,024.
+
+    Raises:
+        WeightsError: the model itself gives NaN or infinity, or cannot be certified.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    def score(self, weights: Weights, windows: Sequence[bytes], exact: bool = False) -> ScoredShard: ...

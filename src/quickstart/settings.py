@@ -1,0 +1,312 @@
+"""Settings: one table of variables, read from the environment and from `.env` in the current folder.
+
+The fields of `Settings` are the table: variable, meaning, default, secret or not. `.env.example` and the
+README's table are made from it. Importing this module opens nothing and loads nothing heavy.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from os import environ
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+from platformdirs import user_data_path
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from quickstart.chain.keys import parse_secret_key
+from quickstart.errors import KeyFormatError, SettingsError
+from quickstart.units import SHANNONS_PER_SOMA
+
+ENV_FILE = Path(".env")
+REMEDY = "set it in the environment or in .env (copy .env.example to .env and fill it in)"
+
+_R2_SUFFIX = ".r2.cloudflarestorage.com"
+_MORE_THAN_A_SHANNON = Decimal(1) / SHANNONS_PER_SOMA
+
+
+def _check_key(value: SecretStr) -> SecretStr:
+    try:
+        parse_secret_key(value.get_secret_value())
+    except KeyFormatError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _check_url(value: str) -> str:
+    text = value.strip().rstrip("/")
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() for character in text):
+        raise ValueError("not a URL; it begins with http:// or https:// and a host")
+    if parts.username or parts.password:
+        raise ValueError("a URL with a user or password in it is not taken")
+    return text
+
+
+def _check_bucket(value: str) -> str:
+    if not value or any(not (character.isalnum() or character in "-._") for character in value):
+        raise ValueError("not a bucket name; it is a name only, without s3:// and without slashes")
+    return value
+
+
+def _check_soma(value: Decimal) -> Decimal:
+    if not value.is_finite() or value < 0 or value % _MORE_THAN_A_SHANNON:
+        raise ValueError("not an amount of SOMA; it is 0 or more, with at most nine decimals")
+    return value
+
+
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+Url = Annotated[str, AfterValidator(_check_url)]
+Soma = Annotated[Decimal, AfterValidator(_check_soma)]
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """A bucket and how to reach it. `public_url`: where anybody reads it, without a slash at the end."""
+
+    bucket: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    endpoint_url: str | None
+    public_url: str
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured, checked. Secrets show only where `get_secret_value` is called."""
+
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        str_strip_whitespace=True,
+    )
+
+    secret_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
+        default=None,
+        validation_alias="SOMA_SECRET_KEY",
+        description="The wallet's secret key: 64 hex digits, somaprivkey1..., or base58 or base64.",
+    )
+    hf_token: SecretStr | None = Field(
+        default=None,
+        validation_alias="HF_TOKEN",
+        description="Token for data sets on the Hugging Face hub that ask for one.",
+    )
+    s3_bucket: Annotated[str, AfterValidator(_check_bucket)] | None = Field(
+        default=None,
+        validation_alias="S3_BUCKET",
+        description="Bucket that submitted bytes are published in; validators read them there.",
+    )
+    s3_access_key_id: SecretStr | None = Field(
+        default=None, validation_alias="S3_ACCESS_KEY_ID", description="Key id that may write to the bucket."
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        default=None, validation_alias="S3_SECRET_ACCESS_KEY", description="Secret of that key id."
+    )
+    s3_endpoint_url: Url | None = Field(
+        default=None,
+        validation_alias="S3_ENDPOINT_URL",
+        description="Endpoint of the S3 service; not needed for Amazon's own.",
+    )
+    s3_public_url: Url | None = Field(
+        default=None,
+        validation_alias="S3_PUBLIC_URL",
+        description="Where anybody reads the objects; needed for R2, else made from endpoint and bucket.",
+    )
+    rpc_url: Url | None = Field(
+        default=None,
+        validation_alias="QUICKSTART_RPC_URL",
+        description="Full node to talk to, in place of the chosen network's own.",
+    )
+    state: Folder = Field(
+        default_factory=lambda: user_data_path("soma-quickstart"),
+        validation_alias="QUICKSTART_STATE",
+        description="Folder for bank, ledger and cached weights; by default the user's data folder.",
+    )
+    source: Folder | None = Field(
+        default=None,
+        validation_alias="QUICKSTART_SOURCE",
+        description="Folder that windows are cut from; by default Python's own library.",
+    )
+    lanes: int = Field(
+        default=8,
+        ge=1,
+        le=64,
+        validation_alias="QUICKSTART_LANES",
+        description="Transactions in flight at once.",
+    )
+    windows_per_run: int = Field(
+        default=20_000,
+        ge=1,
+        le=10_000_000,
+        validation_alias="QUICKSTART_WINDOWS_PER_RUN",
+        description="Windows that one run scores at most.",
+    )
+    bond_cap: Soma = Field(
+        default=Decimal(20),
+        validation_alias="QUICKSTART_BOND_CAP",
+        description="Most SOMA locked in bonds at any time.",
+    )
+    gas_cap: Soma = Field(
+        default=Decimal(1),
+        validation_alias="QUICKSTART_GAS_CAP",
+        description="Most SOMA spent on fees in a day.",
+    )
+
+    @property
+    def bond_cap_shannons(self) -> int:
+        return int(self.bond_cap * SHANNONS_PER_SOMA)
+
+    @property
+    def gas_cap_shannons(self) -> int:
+        return int(self.gas_cap * SHANNONS_PER_SOMA)
+
+    @property
+    def s3(self) -> S3Settings | None:
+        """The bucket, or None when no `S3_BUCKET` is named.
+
+        Raises:
+            SettingsError: a bucket is named, but not all that goes with it.
+        """
+        if self.s3_bucket is None:
+            return None
+        self.require(*_S3_NAMES)
+        assert self.s3_access_key_id is not None and self.s3_secret_access_key is not None
+        public_url = self.s3_public_url
+        if public_url is None:
+            host = urlsplit(self.s3_endpoint_url or "").hostname or ""
+            if host.endswith(_R2_SUFFIX):
+                raise SettingsError(
+                    "missing: S3_PUBLIC_URL (an R2 bucket is not public at its endpoint); " + REMEDY
+                )
+            public_url = (
+                f"{self.s3_endpoint_url}/{self.s3_bucket}"
+                if self.s3_endpoint_url
+                else f"https://{self.s3_bucket}.s3.amazonaws.com"
+            )
+        return S3Settings(
+            self.s3_bucket,
+            self.s3_access_key_id.get_secret_value(),
+            self.s3_secret_access_key.get_secret_value(),
+            self.s3_endpoint_url,
+            public_url,
+        )
+
+    def require(self, *names: str) -> None:
+        """Checks that the variables `names` are set.
+
+        Raises:
+            SettingsError: names every one that is missing, in one line that ends in how to mend it.
+        """
+        values = {row.name: getattr(self, row.attribute) for row in settings_table()}
+        missing = [name for name in names if values[name] is None]
+        if missing:
+            raise SettingsError(f"missing: {', '.join(missing)}; {REMEDY}")
+
+
+_S3_NAMES = ("S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One line of the table. `default` is empty where there is none."""
+
+    name: str
+    attribute: str
+    meaning: str
+    default: str
+    secret: bool
+
+
+def settings_table() -> tuple[SettingRow, ...]:
+    """The table: every variable in the order it is shown."""
+    rows = []
+    for attribute, declared in Settings.model_fields.items():
+        default = declared.default if declared.default_factory is None else None
+        rows.append(
+            SettingRow(
+                name=str(declared.validation_alias),
+                attribute=attribute,
+                meaning=declared.description or "",
+                default="" if default is None else str(default),
+                secret="SecretStr" in str(declared.annotation),
+            )
+        )
+    return tuple(rows)
+
+
+def load_settings(*required: str, env_file: Path | None = ENV_FILE) -> Settings:
+    """Reads the environment, and `env_file` for what is not set there.
+
+    Raises:
+        SettingsError: names every malformed variable and every missing one of `required`, in one line.
+    """
+    problems: list[str] = []
+    if env_file is not None:
+        problems += _env_file_problems(env_file)
+    settings: Settings | None = None
+    malformed: set[str] = set()
+    if not problems:
+        try:
+            options: dict[str, Any] = {"_env_file": env_file}
+            settings = Settings(**options)
+        except ValidationError as error:
+            for problem in error.errors(include_url=False, include_context=False, include_input=False):
+                name = str(problem["loc"][0])
+                malformed.add(name)
+                problems.append(f"{name} is malformed: {problem['msg'].removeprefix('Value error, ')}")
+    if settings is not None:
+        settings.require(*required)
+        return settings
+    missing = [name for name in required if name not in malformed and not _is_set(name, env_file)]
+    if missing and malformed:
+        problems.insert(0, f"missing: {', '.join(missing)}")
+    raise SettingsError(f"{'; '.join(problems)}; {REMEDY}") from None
+
+
+def _env_file_problems(env_file: Path) -> Iterator[str]:
+    """Why a `.env` cannot be read as one; lines are named by number, since they may hold secrets."""
+    if not env_file.exists():
+        return
+    try:
+        with env_file.open(encoding="utf-8") as stream:
+            for line in parse_stream(stream):
+                if line.error:
+                    yield f"{env_file} is malformed in line {line.original.line} (expected NAME=value)"
+    except UnicodeDecodeError:
+        yield f"{env_file} is not a text in UTF-8"
+    except OSError as error:
+        yield f"{env_file} cannot be read ({error.strerror})"
+
+
+def _is_set(name: str, env_file: Path | None) -> bool:
+    return bool(environ.get(name) or (env_file is not None and dotenv_values(env_file).get(name)))
+
+
+def env_example() -> str:
+    """Text of `.env.example`."""
+    lines = ["# Copy this file to .env and fill in what you need. Empty means: not set."]
+    for row in settings_table():
+        note = " Secret." if row.secret else ""
+        lines += ["", f"# {row.meaning}{note}"]
+        lines.append(f"# {row.name}={row.default}" if row.default else f"{row.name}=")
+    return "\n".join(lines) + "\n"
+
+
+def markdown_table() -> str:
+    """The README's table of settings."""
+    lines = ["| variable | meaning | default | secret |", "| --- | --- | --- | --- |"]
+    for row in settings_table():
+        default = f"`{row.default}`" if row.default else ""
+        lines.append(f"| `{row.name}` | {row.meaning} | {default} | {'yes' if row.secret else 'no'} |")
+    return "\n".join(lines) + "\n"

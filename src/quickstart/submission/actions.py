@@ -1,0 +1,115 @@
+"""What the loop can ask for, and what it decides from: plain values."""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from quickstart.bank.shards import ShardId
+from quickstart.chain.board import Board
+from quickstart.chain.ids import Id32
+from quickstart.chain.treasury import Plan
+from quickstart.matching.values import Candidate
+from quickstart.submission.claims import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits a person sets. Money in shannons, times in seconds; None is no limit.
+
+    `bond_cap`: bonds outstanding; `gas_cap`: fees per epoch (a day). `publishers`: uploads at a time. `scoring`:
+    whether to score at all (a claim alone does not).
+    """
+
+    lanes: int = 8
+    max_hits_per_epoch: int | None = 150
+    epoch_seconds: float | None = None
+    bond_cap: int | None = None
+    gas_cap: int | None = None
+    publishers: int = 8
+    scoring: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One unit of scoring: a shard, or some windows of it, with one model."""
+
+    shard: ShardId
+    model_id: Id32
+    rows: tuple[int, ...] | None = None
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything the loop decides from, at `now` (seconds on any clock).
+
+    `candidates`: per open target what is safe to send, best first. `taken`: targets with an intent of ours, in
+    flight, landed or failed. `published`: windows whose public copy was read back; `publishing`: on their way;
+    `unpublishable`: given up for this run. `free_coins`: coins that pay for one submission. `hits`: landed
+    submissions of this epoch; `fees`: shannons paid in it. `unscored`: scoring to do, the most useful first;
+    `scoring_room`: requests the executor still takes. `settled`: the board was read after everything of ours had
+    become visible, so that what it shows as open is open.
+    """
+
+    now: float
+    epoch_started: float
+    board: Board
+    candidates: Mapping[Id32, tuple[Candidate, ...]]
+    taken: Set[Id32]
+    submitting: int
+    published: Set[Id32]
+    publishing: Set[Id32]
+    unpublishable: Set[Id32]
+    free_coins: int
+    coin_plan: Plan | None
+    arranging: bool
+    hits: int
+    bond_outstanding: int
+    bond_per_submission: int
+    fees: int
+    unscored: tuple[Work, ...]
+    scoring: int
+    scoring_room: int
+    claims: tuple[Claim, ...]
+    claiming: int
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreShards:
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Upload a window and read its public copy back."""
+
+    row: int
+    window_checksum: Id32
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class MakeClaim:
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Arrange:
+    """Split or merge coins."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class EndEpoch:
+    """Nothing more to do in this epoch. `reason`: `exhausted`, or the cap that stopped it."""
+
+    reason: str
+
+
+Action: TypeAlias = ScoreShards | Publish | Submit | MakeClaim | Arrange | EndEpoch

@@ -1,0 +1,201 @@
+"""The one way to send anything: build, sign, write bytes, digest and coins to the ledger, send, effects, ledger.
+
+Exactly once: after any doubt the same bytes are sent again, which the chain answers with the first effects. Nothing
+is built anew while its predecessor may have landed, and a coin version is named by one transaction only.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from quickstart.chain.client import NetworkReader
+from quickstart.chain.coins import Coin, CoinChanges, CoinPool
+from quickstart.chain.effects import Effects, effects_from_sdk
+from quickstart.chain.ids import Id32, format_digest, format_id
+from quickstart.chain.keys import Wallet
+from quickstart.chain.lanes import Lanes
+from quickstart.chain.lease import Lease
+from quickstart.chain.outcomes import Refusal, classify
+from quickstart.chain.transactions import Kind, TransactionData
+from quickstart.errors import LeaseHeldError, NetworkError
+from quickstart.ledger.accounts import Account, account
+from quickstart.ledger.ledger import Ledger
+from quickstart.ledger.records import Intent, IntentKind, IntentStatus
+from quickstart.ledger.writer import LedgerWriter
+
+log = logging.getLogger(__name__)
+
+RESEND_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Pauses between sending the same bytes again; the last one repeats."""
+
+INDEX_LAG_SECONDS = 3.0
+"""A digest unknown to the node for this long, ten times its usual lag, was not executed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An executed transaction, in the ledger: its effects and what they did to our books."""
+
+    intent: Intent
+    effects: Effects
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """A transaction that was refused before execution: nothing happened, its coins are free again."""
+
+    intent: Intent
+    refusal: Refusal
+
+
+AlsoRecord = Callable[[Ledger, Settled], None]
+"""More to write in the same commit as the outcome of an intent."""
+
+
+class Outbox:
+    """Signs and sends for one wallet, as long as the lease is held."""
+
+    def __init__(
+        self,
+        wallet: Wallet,
+        lease: Lease,
+        writer: LedgerWriter,
+        lanes: Lanes,
+        reader: NetworkReader,
+        pool: CoinPool,
+        also_record: AlsoRecord,
+    ) -> None:
+        self._wallet = wallet
+        self._lease = lease
+        self._writer = writer
+        self._lanes = lanes
+        self._reader = reader
+        self._also_record = also_record
+        self.pool = pool
+
+    async def send(
+        self,
+        kind: Kind,
+        coins: tuple[Coin, ...],
+        gas: int,
+        *,
+        purpose: IntentKind,
+        subject: Id32 | None,
+        epoch: int,
+        details: Mapping[str, Any],
+    ) -> Settled | NotSent:
+        """Sends one transaction and returns when its outcome is known and in the ledger.
+
+        `coins`: every coin `kind` names, already reserved in the pool; the first `gas` of them pay the fees.
+
+        Raises:
+            LeaseHeldError: the lease was lost; nothing was signed.
+            ConflictError: a live intent already names the target or a coin; nothing was signed or sent.
+        """
+        transaction = TransactionData(kind, self._wallet.address, tuple(coin.ref for coin in coins[:gas]))
+        data = transaction.encode()
+        if not self._lease.held():
+            raise LeaseHeldError("the wallet's lease was lost; nothing more is signed here")
+        intent = Intent(
+            digest=transaction.digest(),
+            kind=purpose,
+            subject=subject,
+            epoch=epoch,
+            created_ms=_now_ms(),
+            signed=self._wallet.sign(data),
+            coins=coins,
+            details=details,
+        )
+        await self._writer.write(lambda ledger: ledger.record(intent))
+        return await self._deliver(intent, sent_before=False)
+
+    async def recover(self) -> tuple[Settled | NotSent, ...]:
+        """Settles what an earlier run left open, by sending the same bytes again."""
+        intents = self._writer.ledger.pending()
+        for intent in intents:
+            self.pool.hold(intent.coins)
+        return tuple(await asyncio.gather(*(self._deliver(intent, sent_before=True) for intent in intents)))
+
+    async def _deliver(self, intent: Intent, *, sent_before: bool) -> Settled | NotSent:
+        """Sends the intent's bytes until its outcome is known. `sent_before`: they may already have landed."""
+        attempt = 0
+        while True:
+            try:
+                async with self._lanes.client() as client:
+                    response = await client.execute_transaction(intent.signed)
+                return await self._settle(intent, effects_from_sdk(response))
+            except (RuntimeError, ValueError, NetworkError) as error:
+                outcome = classify(error)
+            if isinstance(outcome, Refusal):
+                if not sent_before:
+                    return await self._refuse(intent, outcome)
+                if outcome.reason.settles_earlier_attempts:
+                    effects = await self._find(intent.digest)
+                    if effects is not None:
+                        return await self._settle(intent, effects)
+                    return await self._refuse(intent, outcome)
+            sent_before = True
+            pause = RESEND_PAUSES_SECONDS[min(attempt, len(RESEND_PAUSES_SECONDS) - 1)]
+            log.warning("%s: outcome unknown, same bytes again: %s", format_digest(intent.digest), outcome)
+            await asyncio.sleep(pause)
+            attempt += 1
+
+    async def _find(self, digest: Id32) -> Effects | None:
+        """Effects of a transaction that may have landed; None once the node has not known it for long enough."""
+        deadline = time.monotonic() + INDEX_LAG_SECONDS
+        while True:
+            effects = await self._reader.transaction(digest)
+            if effects is not None or time.monotonic() > deadline:
+                return effects
+            await asyncio.sleep(0.3)
+
+    async def _settle(self, intent: Intent, effects: Effects) -> Settled:
+        books = account(intent, effects, self._wallet.address)
+        changes = await self._read_unproven(books.changes, effects)
+        settled = Settled(intent, effects, Account(changes, books.movements, books.fill_state))
+
+        def write(ledger: Ledger) -> None:
+            ledger.settle(
+                intent.digest,
+                IntentStatus.FAILED if effects.failure else IntentStatus.LANDED,
+                outcome=str(effects.failure) if effects.failure else None,
+                executed_epoch=effects.epoch,
+                settled_ms=_now_ms(),
+                changes=changes,
+                movements=books.movements,
+            )
+            self._also_record(ledger, settled)
+
+        await self._writer.write(write)
+        self.pool.settle([coin.coin_id for coin in intent.coins], changes)
+        return settled
+
+    async def _read_unproven(self, changes: CoinChanges, effects: Effects) -> CoinChanges:
+        """Reads coins whose balance no rule explains, so that the pool stays right; the books show the difference."""
+        if not changes.unproven:
+            return changes
+        read: list[Coin] = []
+        for object_id in changes.unproven:
+            log.warning("coin %s: its balance is not as the rules predict", format_id(object_id))
+            coin = await self._reader.coin(object_id, effects.version)
+            if coin is not None:
+                read.append(coin)
+        return CoinChanges((*changes.written, *read), changes.gone, frozenset())
+
+    async def _refuse(self, intent: Intent, refusal: Refusal) -> NotSent:
+        log.warning("%s: refused, nothing happened: %s", format_digest(intent.digest), refusal)
+        await self._writer.write(lambda ledger: ledger.refuse(intent.digest, str(refusal), _now_ms()))
+        for coin in intent.coins:
+            current = await self._reader.coin(coin.coin_id)
+            self.pool.drop(coin.coin_id)
+            if current is not None:
+                self.pool.adopt(current)
+        return NotSent(intent, refusal)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,116 @@
+"""Ledger against chain: coins that came or went without us, fills the ledger does not know, fills others claimed.
+
+For submissions the chain is the truth and the ledger our memory of it: an empty ledger is rebuilt from here.
+Only called with nothing in flight, since listings lag behind execution.
+"""
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+
+from quickstart.chain.client import NetworkReader
+from quickstart.chain.coins import Coin
+from quickstart.chain.ids import Id32, format_id
+from quickstart.chain.objects import TargetContents, TargetStatus
+from quickstart.ledger.ledger import Ledger
+from quickstart.ledger.records import Fill, FillState, Movement
+from quickstart.ledger.writer import LedgerWriter
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """How the chain's coins differ from the ledger's."""
+
+    appeared: tuple[Coin, ...]
+    changed: tuple[tuple[Coin, Coin], ...]
+    vanished: tuple[Coin, ...]
+
+
+def compare(known: tuple[Coin, ...], listed: tuple[Coin, ...]) -> Discrepancy:
+    """Pure: `known` to the ledger against `listed` on the chain. Pairs in `changed` are (known, listed)."""
+    before = {coin.coin_id: coin for coin in known}
+    after = {coin.coin_id: coin for coin in listed}
+    return Discrepancy(
+        appeared=tuple(coin for coin_id, coin in after.items() if coin_id not in before),
+        changed=tuple(
+            (before[coin_id], coin)
+            for coin_id, coin in after.items()
+            if coin_id in before and coin.ref.version > before[coin_id].ref.version
+        ),
+        vanished=tuple(coin for coin_id, coin in before.items() if coin_id not in after),
+    )
+
+
+async def reconcile(reader: NetworkReader, writer: LedgerWriter, owner: Id32, epoch: int) -> tuple[Coin, ...]:
+    """Brings the ledger up to the chain and returns our coins."""
+    await _restore_fills(reader, writer, owner)
+    listed = await reader.coins(owner)
+    known = writer.ledger.coins()
+    found = compare(known, listed)
+    vanished = [coin for coin in found.vanished if await reader.coin(coin.coin_id) is None]
+    movements: dict[Id32, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    claimed: list[Id32] = []
+    for coin in found.appeared:
+        transaction = await reader.previous_transaction(coin.coin_id) or coin.coin_id
+        target = await _claimed_by_other(reader, writer.ledger, transaction)
+        if target is None:
+            movements[transaction]["received"] += coin.balance
+            continue
+        claimed.append(target.target_id)
+        item = "bond_returned" if coin.balance == target.bond else "reward_submitter"
+        movements[transaction][item] += coin.balance
+    for before, after in found.changed:
+        transaction = await reader.previous_transaction(after.coin_id) or after.coin_id
+        log.warning("coin %s was used by somebody else", format_id(after.coin_id))
+        movements[transaction]["external"] += after.balance - before.balance
+    for coin in vanished:
+        log.warning("coin %s is gone", format_id(coin.coin_id))
+        movements[coin.coin_id]["external"] -= coin.balance
+
+    def write(ledger: Ledger) -> None:
+        ledger.forget_coins(coin.coin_id for coin in vanished)
+        ledger.keep_coins([*found.appeared, *(after for _, after in found.changed)])
+        for transaction, items in movements.items():
+            ledger.move(transaction, [Movement(item, amount) for item, amount in items.items()], epoch)
+        for target_id in claimed:
+            ledger.mark_fill(target_id, FillState.CLAIMED)
+
+    await writer.write(write)
+    return writer.ledger.coins()
+
+
+async def _claimed_by_other(reader: NetworkReader, ledger: Ledger, transaction: Id32) -> Fill | None:
+    """The fill of ours that `transaction` claimed, if it did."""
+    open_fills = {fill.target_id: fill for fill in ledger.fills(FillState.FILLED)}
+    effects = await reader.transaction(transaction) if open_fills else None
+    if effects is None:
+        return None
+    return next((open_fills[target_id] for target_id in effects.deleted() if target_id in open_fills), None)
+
+
+async def _restore_fills(reader: NetworkReader, writer: LedgerWriter, owner: Id32) -> None:
+    """Adds fills the chain has under our address and the ledger has not."""
+    known = {fill.target_id for fill in writer.ledger.fills()}
+    missing = [target_id for target_id in await reader.fills_of(owner) if target_id not in known]
+    restored: list[Fill] = []
+    for target_id in missing:
+        contents = await reader.target(target_id)
+        if contents is not None and contents.status is TargetStatus.FILLED:
+            restored.append(_restored(target_id, contents))
+    if restored:
+        log.warning("%d fills restored from the chain", len(restored))
+        await writer.write(lambda ledger: ledger.add_fills(restored))
+
+
+def _restored(target_id: Id32, contents: TargetContents) -> Fill:
+    return Fill(
+        target_id=target_id,
+        digest=None,
+        epoch=contents.fill_epoch,
+        reward=contents.reward,
+        bond=contents.bond,
+        window=contents.manifest.checksum if contents.manifest else None,
+        latency_ms=None,
+    )

@@ -1,0 +1,165 @@
+"""Published bytes in an S3 bucket: Amazon's, R2, MinIO or any other that speaks the protocol."""
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from quickstart.chain.ids import Id32
+from quickstart.chain.outcomes import TransferFailure, TransferProblem, s3_failure
+from quickstart.errors import NetworkError, QuickstartError, SettingsError, UnmappedFailure, UnreachableError
+from quickstart.settings import S3Settings
+from quickstart.submission.storage import object_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 20
+ATTEMPTS = 4
+CONNECTIONS = 32
+
+CONTENT_TYPE = "application/octet-stream"
+# Content never changes under a name made from it.
+CACHE_CONTROL = "public, max-age=31536000, immutable"
+
+
+class S3Storage:
+    """Objects in a bucket, readable by anybody at `settings.public_url`. Safe to call from threads.
+
+    Each object is made public by its own access list where the bucket knows such lists. R2, and buckets whose
+    owner turned them off, do not: there the bucket itself must be public, which is found out once.
+    """
+
+    def __init__(self, settings: S3Settings) -> None:
+        self._settings = settings
+        self._client = _client(settings)
+        self._lock = threading.Lock()
+        self._known: set[Id32] = set()
+        self._with_acl = not (urlsplit(settings.endpoint_url or "").hostname or "").endswith(
+            ".r2.cloudflarestorage.com"
+        )
+
+    def put(self, data: bytes, checksum: Id32) -> str:
+        """See `Storage.put`. What is already there with the same size is not sent again.
+
+        Raises:
+            SettingsError: bucket, credentials or permissions are not right; names which variable.
+            UnreachableError: the endpoint does not answer.
+            NetworkError: the service failed otherwise, after retries.
+        """
+        with self._lock:
+            known = checksum in self._known
+        if not known:
+            if not self._is_there(checksum, len(data)):
+                self._upload(data, checksum)
+            with self._lock:
+                self._known.add(checksum)
+        return self.public_url(checksum)
+
+    def public_url(self, checksum: Id32) -> str:
+        return f"{self._settings.public_url}/{object_key(checksum)}"
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _is_there(self, checksum: Id32, size: int) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            found = self._client.head_object(Bucket=self._settings.bucket, Key=object_key(checksum))
+        except (BotoCoreError, ClientError) as error:
+            failure = s3_failure(error)
+            # Without the right to list, a missing object reads as forbidden; the upload will tell.
+            if failure.problem in (TransferProblem.NOT_FOUND, TransferProblem.PERMISSION):
+                return False
+            raise self._error(failure) from error
+        return int(found["ContentLength"]) == size
+
+    def _upload(self, data: bytes, checksum: Id32) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        with_acl = self._with_acl
+        try:
+            self._put_object(data, checksum, with_acl=with_acl)
+            return
+        except (BotoCoreError, ClientError) as error:
+            failure = s3_failure(error)
+            # The right to write without the right to set access lists is refused in the same words as none.
+            may_be_acl = failure.problem in (TransferProblem.NO_ACL, TransferProblem.PERMISSION)
+            if not (with_acl and may_be_acl):
+                raise self._error(failure) from error
+        try:
+            self._put_object(data, checksum, with_acl=False)
+        except (BotoCoreError, ClientError) as error:
+            raise self._error(s3_failure(error)) from error
+        log.info(
+            "uploading without access lists: the bucket itself must be public",
+            extra={"bucket": self._settings.bucket, "reason": str(failure)},
+        )
+        self._with_acl = False
+
+    def _put_object(self, data: bytes, checksum: Id32, *, with_acl: bool) -> None:
+        bucket, key = self._settings.bucket, object_key(checksum)
+        if with_acl:
+            self._client.put_object(
+                Bucket=bucket,
+                Key=key,
+                Body=data,
+                ContentType=CONTENT_TYPE,
+                CacheControl=CACHE_CONTROL,
+                ACL="public-read",
+            )
+        else:
+            self._client.put_object(
+                Bucket=bucket, Key=key, Body=data, ContentType=CONTENT_TYPE, CacheControl=CACHE_CONTROL
+            )
+
+    def _error(self, failure: TransferFailure) -> QuickstartError:
+        bucket = self._settings.bucket
+        where = self._settings.endpoint_url or "Amazon S3"
+        match failure.problem:
+            case TransferProblem.NO_BUCKET:
+                return SettingsError(
+                    f"there is no bucket {bucket!r} at {where}; create it, or correct S3_BUCKET or S3_ENDPOINT_URL"
+                )
+            case TransferProblem.CREDENTIALS:
+                return SettingsError(
+                    f"{where} does not accept the credentials ({failure.detail}); "
+                    "correct S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY"
+                )
+            case TransferProblem.PERMISSION:
+                return SettingsError(
+                    f"the credentials may not write to the bucket {bucket!r} ({failure.detail}); "
+                    "allow S3_ACCESS_KEY_ID to put objects there"
+                )
+            case TransferProblem.UNREACHABLE:
+                return UnreachableError(f"no answer from {where} ({failure.detail}); check S3_ENDPOINT_URL")
+            case TransferProblem.UNMAPPED:
+                return UnmappedFailure(f"an unknown failure of {where}: {failure.detail}")
+        return NetworkError(f"{where} failed for the bucket {bucket!r}: {failure}")
+
+
+def _client(settings: S3Settings) -> "S3Client":
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=CONNECTIONS,
+        # Buckets as paths work on every endpoint of one's own; Amazon wants them as hosts.
+        s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
+        # Checksum trailers are Amazon's; other services refuse them.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    session = boto3.session.Session(
+        aws_access_key_id=settings.access_key_id,
+        aws_secret_access_key=settings.secret_access_key,
+        region_name="auto" if settings.endpoint_url else "us-east-1",
+    )
+    return session.client("s3", endpoint_url=settings.endpoint_url, config=config)

@@ -1,0 +1,175 @@
+"""Between bank, executor and matcher: what is left to score, what came back, what it can fill.
+
+A model whose weights are bad or out of reach is excluded, loudly, and with it the targets that need it; never the run.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+
+from quickstart.bank import Bank, BankView
+from quickstart.chain.board import ActiveModel, Board, OpenTarget
+from quickstart.chain.ids import Id32, format_id
+from quickstart.executors.base import Executor, ScoreAnswer, ScoreFailed, ScoreRequest
+from quickstart.matching.coverage import coverage
+from quickstart.matching.fillable import fillable
+from quickstart.matching.matcher import Matcher
+from quickstart.matching.values import Candidate, Matches, MatchTarget
+from quickstart.submission.actions import Work
+
+log = logging.getLogger(__name__)
+
+EXACT_ROWS_PER_TARGET = 2
+TRIES_PER_WORK = 3
+COVERAGE_SEED = 0
+
+
+class ScoringDesk:
+    """Owns the bank's view and the matches of the open targets.
+
+    `weights_names`: encrypted checksum -> checksum of the decrypted weights, as far as known.
+    """
+
+    def __init__(self, bank: Bank, executor: Executor, weights_names: Mapping[Id32, Id32]) -> None:
+        self.bank = bank
+        self._executor = executor
+        self._matcher = Matcher()
+        self._running: set[Work] = set()
+        self._tries: dict[Work, int] = {}
+        self._exact: dict[Work, bool] = {}  # exact work, and whether it was started
+        self._matches: dict[Id32, Matches] = {}
+        self._view: BankView | None = None
+        self.weights_names = dict(weights_names)
+        self.excluded: dict[Id32, str] = {}
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    def size(self, work: Work) -> int:
+        """Windows in one unit of work."""
+        if work.rows is not None:
+            return len(work.rows)
+        return next(shard.n for shard in self.bank.shards() if shard.id == work.shard)
+
+    @property
+    def running_windows(self) -> int:
+        return sum(map(self.size, self._running))
+
+    @property
+    def room(self) -> int:
+        """Requests to keep waiting besides those being worked on, so that no worker idles."""
+        return max(0, 2 * self._executor.capacity - len(self._running))
+
+    def close(self) -> None:
+        self._matcher.close()
+
+    def start(self, work: Work, board: Board) -> None:
+        model = board.models[work.model_id]
+        self._running.add(work)
+        if work.exact:
+            self._exact[work] = True
+        self._executor.spawn(
+            ScoreRequest(work.shard, work.model_id, model.manifest, model.decryption_key, work.rows, work.exact)
+        )
+
+    def collect(self) -> tuple[ScoreAnswer, ...]:
+        """Takes in what has been scored since the last call."""
+        answers = self._executor.poll()
+        for answer in answers:
+            request = answer.request
+            work = Work(request.shard, request.model_id, request.rows, request.exact)
+            self._running.discard(work)
+            if isinstance(answer, ScoreFailed):
+                self._failed(work, request.manifest.checksum, answer)
+            else:
+                self.weights_names[request.manifest.checksum] = answer.weights_checksum
+        if answers:
+            self.bank.refresh()
+            self._view = None
+        return answers
+
+    def _failed(self, work: Work, encrypted_checksum: Id32, answer: ScoreFailed) -> None:
+        self._tries[work] = self._tries.get(work, 0) + 1
+        if answer.model_at_fault or self._tries[work] >= TRIES_PER_WORK:
+            self.excluded[encrypted_checksum] = answer.reason
+            log.error(
+                "model %s is excluded, and every target that needs it: %s",
+                format_id(work.model_id),
+                answer.reason,
+            )
+
+    def unscored(self, board: Board) -> tuple[Work, ...]:
+        """Scoring to do, shard by shard so that targets can be matched early, exact repeats last."""
+        work: list[Work] = []
+        for shard in self.bank.shards():
+            for model in board.models.values():
+                item = Work(shard.id, model.model_id)
+                if self._usable(model) and item not in self._running and not self._is_scored(shard.id, model):
+                    work.append(item)
+        return (*work, *self._exact_work(board))
+
+    def _is_scored(self, shard: str, model: ActiveModel) -> bool:
+        name = self.weights_names.get(model.manifest.checksum)
+        return name is not None and self.bank.is_scored(shard, name)
+
+    def _exact_work(self, board: Board) -> tuple[Work, ...]:
+        """For targets with nothing safe to send: exact scores of their best uncertain windows, asked for once."""
+        for target_id, matches in self._matches.items():
+            target = board.targets.get(target_id)
+            if target is None or matches.sendable:
+                continue
+            for candidate in matches.uncertain[:EXACT_ROWS_PER_TARGET]:
+                shard, position = self.bank.locate(candidate.row)
+                for model_id in target.model_ids:
+                    self._exact.setdefault(Work(shard, model_id, (position,), exact=True), False)
+        return tuple(work for work, started in self._exact.items() if not started and work.model_id in board.models)
+
+    def _usable(self, model: ActiveModel) -> bool:
+        return model.manifest.checksum not in self.excluded
+
+    def view(self) -> BankView:
+        if self._view is None:
+            self._view = self.bank.view(tuple(dict.fromkeys(self.weights_names.values())))
+            self._matches = {}
+        return self._view
+
+    async def match(self, board: Board) -> Mapping[Id32, tuple[Candidate, ...]]:
+        """What is safe to send for each open target. New targets are matched; after new scores, all are."""
+        view = self.view()
+        self._matches = {k: v for k, v in self._matches.items() if k in board.targets}
+        fresh = [target for target in board.targets.values() if target.target_id not in self._matches]
+        wanted = self.match_targets(fresh, board)
+        if wanted:
+            self._matches.update(await asyncio.to_thread(self._matcher.match, view, wanted))
+        return {target_id: matches.sendable for target_id, matches in self._matches.items() if matches.sendable}
+
+    def match_targets(self, targets: Iterable[OpenTarget], board: Board) -> list[MatchTarget]:
+        """Targets as matching sees them; those with a model that is excluded or not scored yet are left out."""
+        found: list[MatchTarget] = []
+        for target in targets:
+            models = [board.models.get(model_id) for model_id in target.model_ids]
+            names = [
+                self.weights_names.get(model.manifest.checksum) if model is not None and self._usable(model) else None
+                for model in models
+            ]
+            known = tuple(name for name in names if name is not None)
+            if known and len(known) == len(names):
+                found.append(MatchTarget(target.target_id, target.embedding, known, target.distance_threshold))
+        return found
+
+    async def coverage(self, board: Board) -> float:
+        """Share of random targets this bank can fill at the board's threshold, 0 to 1."""
+        names = tuple(
+            self.weights_names[model.manifest.checksum]
+            for model in board.models.values()
+            if model.manifest.checksum in self.weights_names and self._usable(model)
+        )
+        if not names:
+            return 0.0
+        return await asyncio.to_thread(coverage, self.view(), names, board.epoch.distance_threshold, COVERAGE_SEED)
+
+    async def fillable(self, targets: Iterable[OpenTarget], board: Board) -> frozenset[Id32]:
+        """By brute force, independent of the matcher: the targets this bank could have filled."""
+        wanted = self.match_targets(targets, board)
+        return frozenset(await asyncio.to_thread(fillable, self.view(), wanted))

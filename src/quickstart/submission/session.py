@@ -1,0 +1,327 @@
+"""One run for one wallet on one network, from opening the ledger to closing the books.
+
+Everything that differs between a laptop, a devnet and Modal comes in as arguments: where the network is, where
+scoring runs, where bytes are published, who may end an epoch.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from quickstart.bank import Bank
+from quickstart.chain.board import Board
+from quickstart.chain.client import Endpoints, NetworkReader, connect
+from quickstart.chain.coins import CoinPool
+from quickstart.chain.identity import ServiceInfo, service_info
+from quickstart.chain.ids import format_id
+from quickstart.chain.keys import Wallet
+from quickstart.chain.lanes import Lanes
+from quickstart.chain.lease import FileLease
+from quickstart.data.filters import FilterCounts, usable_windows
+from quickstart.data.window import WINDOW_BYTES, Source, Window
+from quickstart.errors import FundsError, UsageError
+from quickstart.executors.base import Executor, ScoreDone
+from quickstart.ledger.ledger import Ledger
+from quickstart.ledger.writer import LedgerWriter
+from quickstart.submission.actions import Policy
+from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
+from quickstart.submission.driver import TICK_SECONDS, Driver, Reporter, record_settled
+from quickstart.submission.outbox import Outbox
+from quickstart.submission.publishing import PublishingDesk
+from quickstart.submission.reconcile import reconcile
+from quickstart.submission.requests import RequestBox
+from quickstart.submission.scoring_desk import ScoringDesk
+from quickstart.submission.storage import Publisher, Storage, public_client
+from quickstart.submission.summary import summary
+from quickstart.units import format_soma
+
+log = logging.getLogger(__name__)
+
+SHARD_WINDOWS = 40
+"""Windows per unit of scoring: about a second of one core with the small models."""
+
+SETTLING_EPOCHS = 2
+"""A fill of epoch E is claimable from E + 2 on."""
+
+AdvanceEpoch = Callable[[], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where to run. `advance_epoch` and `faucet` exist on networks of our own; None elsewhere."""
+
+    name: str
+    endpoints: Endpoints
+    advance_epoch: AdvanceEpoch | None = None
+    faucet: Callable[[], Awaitable[int]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do. `windows`: new windows to score in this run; `epochs`: epochs of submitting, 0 to claim only."""
+
+    policy: Policy
+    epochs: int
+    windows: int
+    sources: tuple[Source, ...]
+    seed: int = 0
+    command: str = "submit"
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The folders of one wallet on one chain."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, state: Path, info: ServiceInfo, wallet: Wallet) -> "Places":
+        safe = "".join(c for c in info.chain_id if c.isalnum())[:32] or "unknown"
+        return cls(state / "networks" / safe / wallet.address.hex())
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger.sqlite"
+
+    @property
+    def bank(self) -> Path:
+        return self.root / "bank"
+
+    @property
+    def lease(self) -> Path:
+        return self.root / "lease"
+
+    @property
+    def requests(self) -> RequestBox:
+        return RequestBox(self.root / "requests")
+
+
+@dataclass(slots=True)
+class Session:
+    """An open run. Use `run`; `stop` ends it early, losing nothing."""
+
+    network: Network
+    wallet: Wallet
+    places: Places
+    plan: Plan
+    info: ServiceInfo
+    storage: Storage
+    make_executor: Callable[[Places], Executor]
+    report: Reporter
+    _driver: Driver | None = field(default=None, init=False)
+    _stopped: bool = field(default=False, init=False)
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._driver is not None:
+            self._driver.stop()
+
+    async def run(self) -> dict[str, Any]:
+        """Runs to the end and returns what to tell: counts, epochs, money, books (`summary`).
+
+        Raises:
+            UsageError: something a person can mend; nothing was sent.
+        """
+        with ExitStack() as stack:
+            lease = stack.enter_context(FileLease(self.places.lease, self.plan.command))
+            ledger = Ledger(self.places.ledger)
+            stack.callback(ledger.close)
+            reader = NetworkReader(await connect(self.network.endpoints), self.network.endpoints.rpc)
+            board = await self._first_board(reader)
+            writer = LedgerWriter(ledger)
+            lanes = Lanes(self.network.endpoints, self.plan.policy.lanes)
+            outbox = Outbox(self.wallet, lease, writer, lanes, reader, CoinPool(ledger.coins()), record_settled)
+            for settled in await outbox.recover():
+                log.info("settled from an earlier run: %s", settled.intent.kind.value)
+            await self._open_books(reader, writer, outbox, board)
+            desk, counts = await self._open_desk(stack, ledger)
+            client = stack.enter_context(public_client())
+            self._driver = Driver(
+                owner=self.wallet.address,
+                reader=reader,
+                watch=BoardWatch(reader, board),
+                desk=desk,
+                publishing=PublishingDesk(Publisher(self.storage, client), writer),
+                outbox=outbox,
+                writer=writer,
+                requests=self.places.requests,
+                report=self.report,
+            )
+            if self._stopped:
+                self._driver.stop()
+            try:
+                await self._run_epochs(self._driver)
+            finally:
+                await self._driver.close()
+            return await self._result(board, reader, ledger, desk, counts)
+
+    async def rehearse(self) -> dict[str, Any]:
+        """Scores and matches like `run`, but has no outbox and publishes nothing: it cannot sign or send."""
+        with ExitStack() as stack:
+            ledger = Ledger(self.places.ledger)
+            stack.callback(ledger.close)
+            reader = NetworkReader(await connect(self.network.endpoints), self.network.endpoints.rpc)
+            board = await self._first_board(reader)
+            desk, counts = await self._open_desk(stack, ledger)
+            scored = 0
+            while not self._stopped:
+                scored += sum(answer.windows for answer in desk.collect() if isinstance(answer, ScoreDone))
+                await desk.match(board)
+                work = desk.unscored(board)
+                if not work and not desk.running:
+                    break
+                for item in work[: desk.room]:
+                    desk.start(item, board)
+                await asyncio.sleep(TICK_SECONDS)
+            for encrypted, weights in desk.weights_names.items():
+                ledger.name_weights(encrypted, weights)
+            candidates = await desk.match(board)
+            return {
+                "dry_run": True,
+                "network": self.network.name,
+                "chain_id": self.info.chain_id,
+                "address": format_id(self.wallet.address),
+                "epoch": board.epoch.number,
+                "interrupted": self._stopped,
+                "windows": {"new": counts.passed, "in_bank": desk.view().n, "scored": scored},
+                "open_targets": len(board.targets),
+                "would_submit": len(candidates),
+            }
+
+    async def _open_desk(self, stack: ExitStack, ledger: Ledger) -> tuple[ScoringDesk, FilterCounts]:
+        """The bank with this run's windows in it, and what scores them."""
+        bank = Bank(self.places.bank)
+        counts = await asyncio.to_thread(fill_bank, bank, self.plan)
+        executor = stack.enter_context(self.make_executor(self.places))
+        desk = ScoringDesk(bank, executor, ledger.weights_names())
+        stack.callback(desk.close)
+        return desk, counts
+
+    async def _first_board(self, reader: NetworkReader) -> Board:
+        board = await reader.board()
+        if not board.targets and board.models and self.network.advance_epoch is not None:
+            await self.network.advance_epoch()
+            await asyncio.sleep(INDEX_LAG_SECONDS)
+            board = await reader.board()
+        widths = {len(model.embedding) for model in board.models.values()}
+        if board.targets and board.width not in widths:
+            raise UsageError(
+                f"the targets of {self.network.endpoints.rpc} have width {board.width}, its models {sorted(widths)}: "
+                "nothing can be submitted there"
+            )
+        return board
+
+    async def _open_books(self, reader: NetworkReader, writer: LedgerWriter, outbox: Outbox, board: Board) -> None:
+        """Coins as the chain has them; a faucet's coins where there is one and we need some."""
+        owner = self.wallet.address
+        coins = await reconcile(reader, writer, owner, board.epoch.number)
+        needed = board.epoch.parameters.submission_cost(WINDOW_BYTES)
+        if sum(coin.balance for coin in coins) < needed * self.plan.policy.lanes and self.network.faucet:
+            await self.network.faucet()
+            await asyncio.sleep(INDEX_LAG_SECONDS)
+            coins = await reconcile(reader, writer, owner, board.epoch.number)
+        balance = sum(coin.balance for coin in coins)
+        if self.plan.epochs and balance < needed:
+            raise FundsError(
+                f"{format_id(owner)} holds {format_soma(balance)}, one submission needs {format_soma(needed)} "
+                "for bond and fees: send SOMA to that address"
+            )
+        outbox.pool = CoinPool(coins)
+
+    async def _run_epochs(self, driver: Driver) -> None:
+        """Epochs of submitting, then as many of claiming as it takes, where we may end epochs."""
+        submitting, claiming = self.plan.policy, claims_only(self.plan.policy)
+        rounds = [submitting] * self.plan.epochs or [claiming]
+        if self.plan.epochs and self.network.advance_epoch is not None:
+            rounds += [claiming] * SETTLING_EPOCHS
+        for number, policy in enumerate(rounds):
+            if number:
+                if self.network.advance_epoch is not None:
+                    await self.network.advance_epoch()
+                await driver.await_epoch()
+            if await driver.run_epoch(policy) == "interrupted":
+                return
+
+    async def _result(
+        self, board: Board, reader: NetworkReader, ledger: Ledger, desk: ScoringDesk, counts: FilterCounts
+    ) -> dict[str, Any]:
+        await asyncio.sleep(INDEX_LAG_SECONDS)
+        assert self._driver is not None
+        current = self._driver.board()
+        result = summary(ledger, since_epoch=board.epoch.number, current_epoch=current.epoch.number)
+        on_chain = sum(coin.balance for coin in await reader.coins(self.wallet.address))
+        result["books"] |= {
+            "chain_shannons": on_chain,
+            "difference_shannons": result["books"]["ledger_shannons"] - on_chain,
+        }
+        threshold = current.epoch.distance_threshold
+        return {
+            "network": self.network.name,
+            "chain_id": self.info.chain_id,
+            "address": format_id(self.wallet.address),
+            "epoch": current.epoch.number,
+            "interrupted": self._stopped,
+            "windows": {
+                "new": counts.passed,
+                "rejected": dict(counts.rejected),
+                "in_bank": desk.view().n,
+                "scored": self._driver.windows_scored,
+            },
+            "coverage": {"distance_threshold": threshold, "share": await desk.coverage(current)},
+            "excluded_models": {k.hex(): reason for k, reason in desk.excluded.items()},
+            **result,
+        }
+
+
+def claims_only(policy: Policy) -> Policy:
+    """The same limits, but nothing new: no scoring, no submissions."""
+    return replace(policy, max_hits_per_epoch=0, scoring=False)
+
+
+def fill_bank(bank: Bank, plan: Plan) -> FilterCounts:
+    """Cuts the run's new windows from the sources in turn, and adds them to the bank shard by shard.
+
+    Raises:
+        SourceError: no source has a usable window.
+    """
+    counts = FilterCounts()
+    seen = bank.known_checksums()
+    wanted = plan.windows
+    streams = [usable_windows(source, plan.seed, seen, counts) for source in plan.sources]
+    shard: list[Window] = []
+    while streams and wanted > 0:
+        for stream in list(streams):
+            window = next(stream, None)
+            if window is None:
+                streams.remove(stream)
+                continue
+            shard.append(window)
+            wanted -= 1
+            if len(shard) == SHARD_WINDOWS or wanted == 0:
+                bank.add_windows(shard)
+                shard = []
+            if wanted == 0:
+                break
+    if shard:
+        bank.add_windows(shard)
+    return counts
+
+
+async def open_session(
+    network: Network,
+    wallet: Wallet,
+    state: Path,
+    plan: Plan,
+    storage_for: Callable[[Places], Storage],
+    make_executor: Callable[[Places], Executor],
+    report: Reporter,
+) -> Session:
+    """Finds out which chain this is, and with that where wallet's ledger and bank lie."""
+    info = await service_info(network.endpoints.rpc)
+    places = Places.of(state, info, wallet)
+    return Session(network, wallet, places, plan, info, storage_for(places), make_executor, report)

@@ -1,0 +1,63 @@
+"""What a wallet has done and earned, from its ledger alone."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from quickstart.ledger.ledger import Ledger
+from quickstart.ledger.records import Fill, FillState, IntentKind, IntentStatus
+from quickstart.submission.loop import EXHAUSTED
+
+FEE_ITEMS = ("fee_base", "fee_operation", "fee_value")
+EARNED_ITEMS = ("reward_submitter", "reward_model", "incentive")
+
+
+def summary(ledger: Ledger, *, since_epoch: int = 0, current_epoch: int | None = None) -> dict[str, Any]:
+    """Counts, money and latency, ready for JSON. Amounts in shannons, latency in milliseconds.
+
+    `since_epoch` limits fills and epochs to later ones; money is always the whole ledger's. `current_epoch` tells
+    fills in audit from claimable ones.
+    """
+    fills = [fill for fill in ledger.fills() if fill.epoch >= since_epoch]
+    reports = [report for report in ledger.epoch_reports() if report.epoch >= since_epoch]
+    totals = dict(ledger.totals())
+    earned = sum(totals.get(item, 0) for item in EARNED_ITEMS)
+    fees = -sum(totals.get(item, 0) for item in FEE_ITEMS)
+    bond_locked = sum(fill.bond for fill in ledger.fills(FillState.FILLED))
+    bond_lost = sum(fill.bond for fill in ledger.fills(FillState.SLASHED))
+    open_fills = [fill for fill in fills if fill.state is FillState.FILLED]
+    claimable = [f for f in open_fills if current_epoch is not None and current_epoch > f.epoch + 1]
+    return {
+        "filled": len(fills),
+        "in_audit": len(open_fills) - len(claimable),
+        "claimable": len(claimable),
+        "claimed": sum(fill.state is FillState.CLAIMED for fill in fills),
+        "false_claims": sum(fill.state is FillState.SLASHED for fill in fills),
+        "lost": ledger.counts(IntentKind.SUBMIT).get(IntentStatus.FAILED, 0),
+        "pending": len(ledger.pending()),
+        "missed": sum(report.missed for report in reports if report.ended_by == EXHAUSTED),
+        "distinct_windows": len({fill.window for fill in fills}),
+        "epochs": [asdict(report) for report in reports],
+        "latency_ms": _latency(fills),
+        "money": {
+            "earned_shannons": earned,
+            "fees_shannons": fees,
+            "bond_locked_shannons": bond_locked,
+            "bond_lost_shannons": bond_lost,
+            "net_shannons": earned - fees - bond_lost,
+        },
+        "books": {"items": totals, "ledger_shannons": sum(totals.values())},
+    }
+
+
+def _latency(fills: Iterable[Fill]) -> dict[str, float | None]:
+    """Median and 95th percentile from first sight of a target to the landed submission."""
+    values = sorted(fill.latency_ms for fill in fills if fill.latency_ms is not None)
+    return {"p50": percentile(values, 50), "p95": percentile(values, 95)}
+
+
+def percentile(ordered: Sequence[int], percent: int) -> float | None:
+    """Nearest-rank percentile of ascending values; None of nothing."""
+    if not ordered:
+        return None
+    return float(ordered[max(0, -(-len(ordered) * percent // 100) - 1)])
