@@ -7,8 +7,8 @@ README's table are made from it. Importing this module opens nothing and loads n
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from os import environ
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -186,9 +186,7 @@ class Settings(BaseSettings):
         if public_url is None:
             host = urlsplit(self.s3_endpoint_url or "").hostname or ""
             if host.endswith(_R2_SUFFIX):
-                raise SettingsError(
-                    "missing: S3_PUBLIC_URL (an R2 bucket is not public at its endpoint); " + REMEDY
-                )
+                raise SettingsError("missing: S3_PUBLIC_URL (an R2 bucket is not public at its endpoint); " + REMEDY)
             public_url = (
                 f"{self.s3_endpoint_url}/{self.s3_bucket}"
                 if self.s3_endpoint_url

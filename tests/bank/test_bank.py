@@ -225,6 +225,24 @@ def test_rows_stay_the_same_while_others_write(tmp_path: Path) -> None:
     assert two.view([]).n == 16
 
 
+@pytest.mark.parametrize("value", [0.7, 0.007, 1e-3, 3e-5])
+def test_a_certified_error_is_rounded_upwards(tmp_path: Path, value: float) -> None:
+    bank = Bank(tmp_path)
+    scored = make_scores(ALICE, 1, error=CertifiedError(value, value))
+    bank.add_scores(bank.add_windows(make_windows(1)), scored, created_at=1)
+    columns = bank.view([ALICE]).models[ALICE]
+    assert value < float(columns.distance_errors[0]) < value * 1.000001
+    assert value < float(columns.loss_errors[0]) < value * 1.000001
+
+
+def test_the_same_bytes_from_another_place(tmp_path: Path) -> None:
+    bank = Bank(tmp_path)
+    one, two = bank.add_windows(make_windows(3)), bank.add_windows(make_windows(3, path="copy.py"))
+    assert one != two
+    assert {window.provenance.path for window in bank.windows(two)} == {"copy.py"}
+    assert len(bank.known_checksums()) == 3
+
+
 def test_a_window_in_two_shards_keeps_one_row(tmp_path: Path) -> None:
     bank = Bank(tmp_path)
     windows = make_windows(6)

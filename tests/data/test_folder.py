@@ -72,6 +72,15 @@ def test_the_seed_fixes_the_order(folder: Path) -> None:
     assert len(set(orders.values())) == len(orders)
 
 
+def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
+    names = [f"{number % 3}/{number}.txt" for number in range(30)]
+    for folder, order in (("one", names), ("two", names[::-1])):
+        for name in order:
+            write_file(tmp_path / folder, name, 2)
+    one, two = (places(list(FolderSource(tmp_path / folder).windows(4))) for folder in ("one", "two"))
+    assert one == two
+
+
 @pytest.mark.parametrize("start", range(20))
 def test_resume_skips_exactly_that_many(folder: Path, start: int) -> None:
     whole = places(list(FolderSource(folder).windows(5)))

@@ -40,7 +40,8 @@ def serving(answer: Callable[[Seen, bytes], Answer]) -> Iterator[Host]:
     host = Host("")
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.0"
+        # 1.1 for its "100 Continue", which S3 clients wait a second for; one request a connection all the same.
+        protocol_version = "HTTP/1.1"
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -50,6 +51,7 @@ def serving(answer: Callable[[Seen, bytes], Answer]) -> Iterator[Host]:
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)
+            self.send_header("Connection", "close")
             if "Content-Length" not in reply.headers:
                 self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()

@@ -143,7 +143,7 @@ def test_a_damaged_key_never_shows(key: bytes, form: int, position: int, wrong: 
         parse_secret_key(damaged)
     except KeyFormatError as error:
         shown = "".join(traceback.format_exception(error))
-        for start in range(0, len(damaged) - 9):
+        for start in range(len(damaged) - 9):
             piece = damaged[start : start + 10]
             assert piece not in shown or piece in "somaprivkey1..."
 

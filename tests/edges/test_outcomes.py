@@ -52,7 +52,7 @@ def status(code: str, message: str) -> str:
 def wrapped(code: str, message: str) -> str:
     """The same as convenience calls raise it."""
     inner = status(code, message).replace('"', '\\"')
-    return f'gRPC error: status: Internal, message: "RPC error: {inner}", details: [], metadata: MetadataMap {{ headers: {{}} }}'
+    return f'gRPC error: status: Internal, message: "RPC error: {inner}", details: [], metadata: MetadataMap {{}}'
 
 
 def namespace(value: Any) -> Any:
@@ -376,25 +376,11 @@ def test_a_value_error_of_our_own_does_not_pass_for_a_refusal() -> None:
 
 
 pieces = st.sampled_from(
-    [
-        "gRPC error: ",
-        "RPC error: ",
-        "Data error: ",
-        "status: ",
-        "InvalidArgument",
-        ', message: "',
-        '\\"',
-        STALE,
-        LOCKED,
-    ]
-    + [
-        "Transaction failed: ",
-        "X failed (digest: ",
-        "): Failure { error: ",
-        "TransactionDigest(",
-        "Unavailable",
-        " }",
-    ]
+    (
+        *("gRPC error: ", "RPC error: ", "Data error: ", "Transaction failed: ", "status: ", ', message: "', '\\"'),
+        *("InvalidArgument", "Unavailable", "X failed (digest: ", "): Failure { error: ", "TransactionDigest(", " }"),
+        *(STALE, LOCKED),
+    )
 )
 
 

@@ -77,12 +77,9 @@ class FolderSource:
             if given > resume_from:
                 yield window
         if not given:
-            found = (
-                ", ".join(f"{number} {reason}" for reason, number in self.skipped.items()) or "it is empty"
-            )
+            found = ", ".join(f"{number} {reason}" for reason, number in self.skipped.items()) or "it is empty"
             raise SourceError(
-                f"{self.path} has no file of {WINDOW_BYTES} bytes or more ({found}): "
-                "name a folder of text or code"
+                f"{self.path} has no file of {WINDOW_BYTES} bytes or more ({found}): name a folder of text or code"
             )
         turn = 1
         while plans:

@@ -132,6 +132,11 @@ class Ledger:
         query = "SELECT subject FROM intents WHERE kind = ? AND status IN ('pending', 'landed') AND subject IS NOT NULL"
         return frozenset(row["subject"] for row in self._rows(query, kind.value))
 
+    def taken_subjects(self, kind: IntentKind, epoch: int) -> frozenset[Id32]:
+        """Targets that an intent of `kind` made in `epoch` is about, unless it was refused and so never happened."""
+        query = "SELECT subject FROM intents WHERE kind = ? AND epoch = ? AND status != 'refused'"
+        return frozenset(row["subject"] for row in self._rows(query, kind.value, epoch))
+
     def failed_subjects(self, kind: IntentKind, epoch: int) -> frozenset[Id32]:
         """Targets for which an intent of `kind` made in `epoch` executed and failed: somebody else has them."""
         query = "SELECT subject FROM intents WHERE kind = ? AND status = 'failed' AND epoch = ? AND subject IS NOT NULL"
@@ -199,6 +204,20 @@ class Ledger:
     def fills(self, state: FillState | None = None) -> tuple[Fill, ...]:
         rows = self._rows("SELECT * FROM fills WHERE ?1 IS NULL OR state = ?1 ORDER BY epoch, target_id", state)
         return tuple(Fill(**{**dict(row), "state": FillState(row["state"])}) for row in rows)
+
+    def hits(self, epoch: int) -> int:
+        """Targets we filled in one epoch."""
+        return int(self._rows("SELECT COUNT(*) AS hits FROM fills WHERE epoch = ?", epoch)[0]["hits"])
+
+    def fill_counts(self) -> Mapping[FillState, int]:
+        """All our fills by what became of them."""
+        rows = self._rows("SELECT state, COUNT(*) AS number FROM fills GROUP BY state")
+        return {FillState(row["state"]): row["number"] for row in rows}
+
+    def bond_outstanding(self) -> int:
+        """Shannons locked in fills that are not claimed yet."""
+        query = "SELECT COALESCE(SUM(bond), 0) AS bond FROM fills WHERE state = 'filled'"
+        return int(self._rows(query)[0]["bond"])
 
     def counts(self, kind: IntentKind) -> Mapping[IntentStatus, int]:
         query = "SELECT status, COUNT(*) AS number FROM intents WHERE kind = ? GROUP BY status"

@@ -23,6 +23,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE UNIQUE INDEX one_live_intent ON intents (kind, subject)
         WHERE subject IS NOT NULL AND status IN ('pending', 'landed');
     CREATE INDEX intents_by_status ON intents (status);
+    CREATE INDEX intents_by_epoch ON intents (kind, epoch);
 
     CREATE TABLE intent_coins (
         coin_id BLOB NOT NULL,
@@ -59,6 +60,8 @@ MIGRATIONS: tuple[str, ...] = (
         latency_ms INTEGER,
         state TEXT NOT NULL DEFAULT 'filled' CHECK (state IN ('filled', 'claimed', 'slashed'))
     ) STRICT;
+    CREATE INDEX fills_by_epoch ON fills (epoch);
+    CREATE INDEX fills_by_state ON fills (state);
 
     CREATE TABLE epochs (
         epoch INTEGER PRIMARY KEY,

@@ -28,12 +28,12 @@ class Block:
 
 
 class _Chunk:
-    """Up to BLOCK_ROWS resident rows, and where they were read from, to notice when they are superseded."""
+    """Up to BLOCK_ROWS resident rows, and their segments, which tell when they are superseded."""
 
     def __init__(self, width: int) -> None:
         self.size = 0
         self.rows = np.empty(BLOCK_ROWS, np.int64)
-        self.place = np.empty((2, BLOCK_ROWS), np.int32)
+        self.segment = np.empty(BLOCK_ROWS, np.int32)
         self.unit = np.empty((BLOCK_ROWS, width), np.float32)
 
 
@@ -59,12 +59,11 @@ class ResidentRows:
             rows = chunk.rows[: chunk.size]
             fresh = rows < n
             inside = np.where(fresh, rows, 0)
-            fresh &= chunk.place[0, : chunk.size] == columns.segment[inside]
-            fresh &= chunk.place[1, : chunk.size] == columns.index[inside]
+            fresh &= chunk.segment[: chunk.size] == columns.segment[inside]
             if not fresh.all():
                 kept = np.flatnonzero(fresh)
                 chunk.rows[: len(kept)] = rows[kept]
-                chunk.place[:, : len(kept)] = chunk.place[:, kept]
+                chunk.segment[: len(kept)] = chunk.segment[kept]
                 chunk.unit[: len(kept)] = chunk.unit[kept]
                 chunk.size = len(kept)
             resident[chunk.rows[: chunk.size]] = True
@@ -89,7 +88,7 @@ class ResidentRows:
             rows, missing = np.split(missing, [BLOCK_ROWS - chunk.size])
             start, chunk.size = chunk.size, chunk.size + len(rows)
             chunk.rows[start : chunk.size] = rows
-            chunk.place[:, start : chunk.size] = columns.segment[rows], columns.index[rows]
+            chunk.segment[start : chunk.size] = columns.segment[rows]
             for first in range(0, len(rows), _FILL_ROWS):
                 part = rows[first : first + _FILL_ROWS]
                 out = chunk.unit[start + first : start + first + len(part)]

@@ -152,7 +152,7 @@ class Driver:
             self._take_requests()
             if self._claims is None and time.monotonic() - started >= INDEX_LAG_SECONDS:
                 self._claims = await self._list_claims()
-            candidates = await self._desk.match(self._watch.board)
+            candidates = await self._desk.match(self._watch.board, self._owner)
             actions = decide(self._situation(candidates, policy, started), policy)
             await self._show()
             if actions and isinstance(actions[0], EndEpoch):
@@ -206,21 +206,16 @@ class Driver:
         parameters = board.epoch.parameters
         cost = parameters.submission_cost(WINDOW_BYTES)
         idle = pool.idle
-        fills = ledger.fills(FillState.FILLED)
         claims = () if self._claims is None else self._claims
         unscored = self._desk.unscored(board) if policy.scoring else ()
-        self._left_to_score = sum(self._desk.size(work) for work in unscored) + self._desk.running_windows
-        taken = (
-            ledger.live_subjects(IntentKind.SUBMIT)
-            | ledger.failed_subjects(IntentKind.SUBMIT, board.epoch.number)
-            | self._submitting
-        )
+        self._left_to_score = self._desk.left_to_score
+        number = board.epoch.number
         return Situation(
             now=time.monotonic(),
             epoch_started=started,
             board=board,
             candidates=candidates,
-            taken=taken,
+            taken=ledger.taken_subjects(IntentKind.SUBMIT, number) | self._submitting,
             submitting=len(self._submitting),
             published=self._publishing.published.keys(),
             publishing=self._publishing.running,
@@ -228,10 +223,10 @@ class Driver:
             free_coins=sum(coin.balance >= cost for coin in idle),
             coin_plan=plan(idle, len(pool.reserved), policy.lanes, cost, parameters),
             arranging=self._arranging,
-            hits=sum(fill.epoch == board.epoch.number for fill in ledger.fills()),
-            bond_outstanding=sum(fill.bond for fill in fills),
+            hits=ledger.hits(number),
+            bond_outstanding=ledger.bond_outstanding(),
             bond_per_submission=parameters.bond(WINDOW_BYTES),
-            fees=ledger.fees(board.epoch.number),
+            fees=ledger.fees(number),
             unscored=unscored,
             scoring=self._desk.running,
             scoring_room=self._desk.room,
@@ -372,7 +367,7 @@ class Driver:
             self._coverage = await self._desk.coverage(board)
             self._coverage_of = measured
             self._coverage_due = time.monotonic() + COVERAGE_EVERY_SECONDS
-        fills = ledger.fills()
+        fills = ledger.fill_counts()
         self._report(
             Progress(
                 epoch=board.epoch.number,
@@ -383,9 +378,9 @@ class Driver:
                 to_score=self.windows_scored + self._left_to_score,
                 open_targets=len(board.targets),
                 in_flight=len(self._submitting) + len(self._claiming),
-                filled=len(fills),
+                filled=sum(fills.values()),
                 lost=len(ledger.failed_subjects(IntentKind.SUBMIT, board.epoch.number)),
-                claimed=sum(fill.state is FillState.CLAIMED for fill in fills),
+                claimed=fills.get(FillState.CLAIMED, 0),
             )
         )
 

@@ -18,9 +18,9 @@ from quickstart.chain.ids import Id32, format_digest, format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.lease import Lease
-from quickstart.chain.outcomes import Refusal, classify
+from quickstart.chain.outcomes import Outcome, Refusal, classify
 from quickstart.chain.transactions import Kind, TransactionData
-from quickstart.errors import LeaseHeldError, NetworkError
+from quickstart.errors import LeaseHeldError, NetworkError, UnreachableError
 from quickstart.ledger.accounts import Account, account
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import Intent, IntentKind, IntentStatus
@@ -124,25 +124,29 @@ class Outbox:
         """Sends the intent's bytes until its outcome is known. `sent_before`: they may already have landed."""
         attempt = 0
         while True:
-            try:
-                async with self._lanes.client() as client:
-                    response = await client.execute_transaction(intent.signed)
-                return await self._settle(intent, effects_from_sdk(response))
-            except (RuntimeError, ValueError, NetworkError) as error:
-                outcome = classify(error)
-            if isinstance(outcome, Refusal):
+            outcome = await self._attempt(intent)
+            if isinstance(outcome, Effects):
+                return await self._settle(intent, outcome)
+            if isinstance(outcome, Refusal) and outcome.holder_digest != intent.digest:
                 if not sent_before:
                     return await self._refuse(intent, outcome)
                 if outcome.reason.settles_earlier_attempts:
                     effects = await self._find(intent.digest)
-                    if effects is not None:
-                        return await self._settle(intent, effects)
-                    return await self._refuse(intent, outcome)
+                    return await (self._settle(intent, effects) if effects else self._refuse(intent, outcome))
             sent_before = True
             pause = RESEND_PAUSES_SECONDS[min(attempt, len(RESEND_PAUSES_SECONDS) - 1)]
             log.warning("%s: outcome unknown, same bytes again: %s", format_digest(intent.digest), outcome)
             await asyncio.sleep(pause)
             attempt += 1
+
+    async def _attempt(self, intent: Intent) -> Effects | Outcome:
+        """Sends once: effects when it was executed, else what the failure means."""
+        try:
+            async with self._lanes.client() as client:
+                response = await client.execute_transaction(intent.signed)
+        except (RuntimeError, ValueError, NetworkError, UnreachableError) as error:
+            return classify(error)
+        return effects_from_sdk(response)
 
     async def _find(self, digest: Id32) -> Effects | None:
         """Effects of a transaction that may have landed; None once the node has not known it for long enough."""

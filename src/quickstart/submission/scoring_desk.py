@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
-from quickstart.bank import Bank, BankView
+from quickstart.bank import Bank, BankView, ShardId
 from quickstart.chain.board import ActiveModel, Board, OpenTarget
 from quickstart.chain.ids import Id32, format_id
 from quickstart.executors.base import Executor, ScoreAnswer, ScoreFailed, ScoreRequest
@@ -39,22 +39,15 @@ class ScoringDesk:
         self._exact: dict[Work, bool] = {}  # exact work, and whether it was started
         self._matches: dict[Id32, Matches] = {}
         self._view: BankView | None = None
+        self._queue: tuple[Work, ...] | None = None  # until something starts or ends, or the models change
+        self._queued_models: Mapping[Id32, ActiveModel] = {}
+        self._sizes: dict[ShardId, int] = {}
         self.weights_names = dict(weights_names)
         self.excluded: dict[Id32, str] = {}
 
     @property
     def running(self) -> int:
         return len(self._running)
-
-    def size(self, work: Work) -> int:
-        """Windows in one unit of work."""
-        if work.rows is not None:
-            return len(work.rows)
-        return next(shard.n for shard in self.bank.shards() if shard.id == work.shard)
-
-    @property
-    def running_windows(self) -> int:
-        return sum(map(self.size, self._running))
 
     @property
     def room(self) -> int:
@@ -67,6 +60,7 @@ class ScoringDesk:
     def start(self, work: Work, board: Board) -> None:
         model = board.models[work.model_id]
         self._running.add(work)
+        self._queue = None
         if work.exact:
             self._exact[work] = True
         self._executor.spawn(
@@ -87,6 +81,7 @@ class ScoringDesk:
         if answers:
             self.bank.refresh()
             self._view = None
+            self._queue = None
         return answers
 
     def _failed(self, work: Work, encrypted_checksum: Id32, answer: ScoreFailed) -> None:
@@ -101,15 +96,25 @@ class ScoringDesk:
 
     def unscored(self, board: Board) -> tuple[Work, ...]:
         """Scoring to do, shard by shard so that targets can be matched early, exact repeats last."""
-        work: list[Work] = []
-        for shard in self.bank.shards():
-            for model in board.models.values():
-                item = Work(shard.id, model.model_id)
-                if self._usable(model) and item not in self._running and not self._is_scored(shard.id, model):
-                    work.append(item)
-        return (*work, *self._exact_work(board))
+        if self._queue is None or self._queued_models is not board.models:
+            self._queued_models = board.models
+            usable = [model for model in board.models.values() if self._usable(model)]
+            self._sizes = {shard.id: shard.n for shard in self.bank.shards()}
+            self._queue = tuple(
+                work
+                for shard in self._sizes
+                for model in usable
+                if not self._is_scored(shard, model) and (work := Work(shard, model.model_id)) not in self._running
+            )
+        return (*self._queue, *self._exact_work(board))
 
-    def _is_scored(self, shard: str, model: ActiveModel) -> bool:
+    @property
+    def left_to_score(self) -> int:
+        """Windows times models that wait or are being scored, as of the last `unscored`."""
+        waiting = sum(self._sizes.get(work.shard, 0) for work in self._queue or ())
+        return waiting + sum(len(w.rows) if w.rows else self._sizes.get(w.shard, 0) for w in self._running)
+
+    def _is_scored(self, shard: ShardId, model: ActiveModel) -> bool:
         name = self.weights_names.get(model.manifest.checksum)
         return name is not None and self.bank.is_scored(shard, name)
 
@@ -134,14 +139,22 @@ class ScoringDesk:
             self._matches = {}
         return self._view
 
-    async def match(self, board: Board) -> Mapping[Id32, tuple[Candidate, ...]]:
-        """What is safe to send for each open target. New targets are matched; after new scores, all are."""
+    async def match(self, board: Board, owner: Id32) -> Mapping[Id32, tuple[Candidate, ...]]:
+        """What is safe to send for each open target, wins of `owner`'s models first.
+
+        New targets are matched; after new scores, all are.
+        """
         view = self.view()
         self._matches = {k: v for k, v in self._matches.items() if k in board.targets}
         fresh = [target for target in board.targets.values() if target.target_id not in self._matches]
         wanted = self.match_targets(fresh, board)
         if wanted:
-            self._matches.update(await asyncio.to_thread(self._matcher.match, view, wanted))
+            own = frozenset(
+                self.weights_names[model.manifest.checksum]
+                for model in board.models.values()
+                if model.owner == owner and model.manifest.checksum in self.weights_names
+            )
+            self._matches.update(await asyncio.to_thread(self._matcher.match, view, wanted, own_models=own))
         return {target_id: matches.sendable for target_id, matches in self._matches.items() if matches.sendable}
 
     def match_targets(self, targets: Iterable[OpenTarget], board: Board) -> list[MatchTarget]:

@@ -171,7 +171,7 @@ class Session:
             scored = 0
             while not self._stopped:
                 scored += sum(answer.windows for answer in desk.collect() if isinstance(answer, ScoreDone))
-                await desk.match(board)
+                await desk.match(board, self.wallet.address)
                 work = desk.unscored(board)
                 if not work and not desk.running:
                     break
@@ -180,7 +180,7 @@ class Session:
                 await asyncio.sleep(TICK_SECONDS)
             for encrypted, weights in desk.weights_names.items():
                 ledger.name_weights(encrypted, weights)
-            candidates = await desk.match(board)
+            candidates = await desk.match(board, self.wallet.address)
             return {
                 "dry_run": True,
                 "network": self.network.name,
