@@ -22,6 +22,7 @@ class BoardWatch:
         self.board = board
         self.read_at = time.monotonic()
         self.seen: dict[Id32, OpenTarget] = dict(board.targets)
+        self.ended: tuple[Board, dict[Id32, OpenTarget]] | None = None
         self.seen_ms: dict[Id32, int] = dict.fromkeys(board.targets, _now_ms())
 
     @property
@@ -33,14 +34,18 @@ class BoardWatch:
         self._pause = FASTEST_POLL_SECONDS
 
     async def refresh(self) -> None:
-        """Reads a snapshot and applies what has changed since the last one. `seen` starts anew with each epoch."""
+        """Reads a snapshot and applies what has changed since the last one. `seen` starts anew with each epoch.
+
+        `ended` keeps the last board of the epoch before, and what was seen in it.
+        """
         started = time.monotonic()
         snapshot = await self._reader.board(self.board.targets)
         events = changes(self.board, snapshot)
         for event in events:
-            self.board = self.board.apply(event)
             if isinstance(event, EpochChanged):
+                self.ended = (self.board, self.seen)
                 self.seen, self.seen_ms = {}, {}
+            self.board = self.board.apply(event)
             if isinstance(event, TargetOpened):
                 self.seen[event.target.target_id] = event.target
                 self.seen_ms[event.target.target_id] = _now_ms()

@@ -32,7 +32,7 @@ from quickstart.submission.actions import (
 )
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
 from quickstart.submission.claims import Claim, worth_claiming
-from quickstart.submission.loop import EXHAUSTED, decide
+from quickstart.submission.loop import decide
 from quickstart.submission.outbox import Outbox, Settled
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.requests import CLAIM, RequestBox
@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.05
 COVERAGE_EVERY_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
+
+EPOCH_OVER = "epoch_over"
+INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +147,10 @@ class Driver:
             if self._watch.due:
                 await self._watch.refresh()
             if self._watch.board.epoch.number != number:
-                reason = "epoch_over"
+                reason = EPOCH_OVER
                 break
             if self._stopping:
-                reason = "interrupted"
+                reason = INTERRUPTED
                 break
             self._take_requests()
             if self._claims is None and time.monotonic() - started >= INDEX_LAG_SECONDS:
@@ -162,8 +165,8 @@ class Driver:
                 self._perform(action)
             await self._pause()
         await self._settle_tasks()
-        if reason != "epoch_over":
-            await self._report_epoch(reason)
+        if policy.max_hits_per_epoch != 0:
+            await self._report_epoch(number, reason)
         return reason
 
     async def await_epoch(self) -> None:
@@ -339,20 +342,20 @@ class Driver:
         self._last_landed = time.monotonic()
         self._watch.hurry()
 
-    async def _report_epoch(self, reason: str) -> None:
+    async def _report_epoch(self, number: int, reason: str) -> None:
         """What the bank could fill of everything seen this epoch, by brute force, against what we filled."""
-        board, ledger = self._watch.board, self._writer.ledger
-        filled = {fill.target_id for fill in ledger.fills() if fill.epoch == board.epoch.number}
-        lost = ledger.failed_subjects(IntentKind.SUBMIT, board.epoch.number)
-        could = await self._desk.fillable(self._watch.seen.values(), board) | filled
-        earlier = next((r for r in ledger.epoch_reports() if r.epoch == board.epoch.number), None)
-        if not filled and earlier is None and reason != EXHAUSTED:
-            return
+        board, seen = self._watch.board, self._watch.seen
+        if board.epoch.number != number and self._watch.ended is not None:
+            board, seen = self._watch.ended
+        ledger = self._writer.ledger
+        filled = {fill.target_id for fill in ledger.fills() if fill.epoch == number}
+        lost = ledger.failed_subjects(IntentKind.SUBMIT, number)
+        could = await self._desk.fillable(seen.values(), board) | filled
         ledger.report_epoch(
             EpochReport(
-                epoch=board.epoch.number,
+                epoch=number,
                 distance_threshold=board.epoch.distance_threshold,
-                targets_seen=len(self._watch.seen.keys() | filled),
+                targets_seen=len(seen.keys() | filled),
                 fillable=len(could),
                 filled=len(filled),
                 missed=len(could - filled - lost),

@@ -52,7 +52,8 @@ async def reconcile(reader: NetworkReader, writer: LedgerWriter, owner: Id32, ep
     vanished = [coin for coin in found.vanished if await reader.coin(coin.coin_id) is None]
     movements: dict[Id32, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     claimed: list[Id32] = []
-    for coin in found.appeared:
+    appeared = [coin for stale in found.appeared if (coin := await reader.coin(stale.coin_id)) is not None]
+    for coin in appeared:
         transaction = await reader.previous_transaction(coin.coin_id) or coin.coin_id
         target = await _claimed_by_other(reader, writer.ledger, transaction)
         if target is None:
@@ -71,7 +72,7 @@ async def reconcile(reader: NetworkReader, writer: LedgerWriter, owner: Id32, ep
 
     def write(ledger: Ledger) -> None:
         ledger.forget_coins(coin.coin_id for coin in vanished)
-        ledger.keep_coins([*found.appeared, *(after for _, after in found.changed)])
+        ledger.keep_coins([*appeared, *(after for _, after in found.changed)])
         for transaction, items in movements.items():
             ledger.move(transaction, [Movement(item, amount) for item, amount in items.items()], epoch)
         for target_id in claimed:

@@ -29,7 +29,7 @@ from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.actions import Policy
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
-from quickstart.submission.driver import TICK_SECONDS, Driver, Reporter, record_settled
+from quickstart.submission.driver import INTERRUPTED, TICK_SECONDS, Driver, Reporter, record_settled
 from quickstart.submission.outbox import Outbox
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.reconcile import reconcile
@@ -136,8 +136,10 @@ class Session:
             writer = LedgerWriter(ledger)
             lanes = Lanes(self.network.endpoints, self.plan.policy.lanes)
             outbox = Outbox(self.wallet, lease, writer, lanes, reader, CoinPool(ledger.coins()), record_settled)
-            for settled in await outbox.recover():
-                log.info("settled from an earlier run: %s", settled.intent.kind.value)
+            recovered = await outbox.recover()
+            if recovered:
+                log.info("%d transactions of an earlier run settled", len(recovered))
+                await asyncio.sleep(INDEX_LAG_SECONDS)
             await self._open_books(reader, writer, outbox, board)
             desk, counts = await self._open_desk(stack, ledger)
             client = stack.enter_context(public_client())
@@ -244,7 +246,7 @@ class Session:
                 if self.network.advance_epoch is not None:
                     await self.network.advance_epoch()
                 await driver.await_epoch()
-            if await driver.run_epoch(policy) == "interrupted":
+            if await driver.run_epoch(policy) == INTERRUPTED:
                 return
 
     async def _result(
