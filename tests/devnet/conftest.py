@@ -52,9 +52,7 @@ class Running:
 
     async def client(self) -> SomaClient:
         urls = self.server.urls
-        return await SomaClient(
-            urls.rpc, faucet_url=urls.faucet, admin_url=urls.admin, scoring_url=urls.scoring
-        )
+        return await SomaClient(urls.rpc, faucet_url=urls.faucet, admin_url=urls.admin, scoring_url=urls.scoring)
 
 
 @pytest.fixture(scope="session")

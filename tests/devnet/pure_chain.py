@@ -123,5 +123,3 @@ class PureChain:
 
 def model_embedding(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(WIDTH).astype(np.float32)
-
-

@@ -69,9 +69,7 @@ def test_pay_coins_needs_one_amount_a_recipient(chain: PureChain, amounts: tuple
     effects = chain.send("a", PayCoins((coin,), amounts, (BOB, BOB)))
     assert effects.failure is not None
     assert effects.failure.kind is ErrorKind.INVALID_ARGUMENTS
-    assert effects.failure.detail == (
-        f"Amounts and recipients must match. Got {len(amounts)} amounts and 2 recipients"
-    )
+    assert effects.failure.detail == (f"Amounts and recipients must match. Got {len(amounts)} amounts and 2 recipients")
 
 
 def test_gas_coins_are_merged_even_if_the_rest_fails(chain: PureChain) -> None:
@@ -126,7 +124,9 @@ def test_every_input_gets_the_next_version_even_on_failure(chain: PureChain) -> 
 def test_versions_follow_the_highest_input(chain: PureChain) -> None:
     old, young = chain.fund("a", SOMA, SOMA)
     for _ in range(3):
-        chain.send("a", TransferCoin(chain.state.objects[old.object_id].ref, 1, BOB), chain.state.objects[old.object_id].ref)
+        chain.send(
+            "a", TransferCoin(chain.state.objects[old.object_id].ref, 1, BOB), chain.state.objects[old.object_id].ref
+        )
     assert chain.state.objects[old.object_id].version == 4
     effects = chain.send("a", TransferCoin(young, 1, BOB), chain.state.objects[old.object_id].ref)
     assert effects.version == 5

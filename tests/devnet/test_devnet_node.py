@@ -23,7 +23,10 @@ from quickstart.chain.transactions import (
     TransactionData,
     TransferCoin,
 )
-from quickstart.devnet.genesis import RIVAL
+from quickstart.devnet.config import DevnetConfig
+from quickstart.devnet.genesis import RIVAL, genesis
+from quickstart.devnet.index import Index
+from quickstart.devnet.inputs import FaucetRequest, apply
 from quickstart.devnet.keys import devnet_key
 from quickstart.wire import soma_pb2 as pb
 
@@ -218,7 +221,7 @@ def test_one_coin_version_in_two_transactions_at_once(devnet: Running) -> None:
 
 def test_transactions_wait_side_by_side(devnet: Running) -> None:
     async def work(client: SomaClient) -> None:
-        devnet.server.faults.latency_seconds = 0.3
+        devnet.server.faults.latency_seconds = 0.5
         wallet = Wallet(devnet, *[SOMA] * 6)
         coins = [stored.ref for stored in devnet.node.state.coins(wallet.address)]
         clients = [await devnet.client() for _ in coins]
@@ -231,32 +234,40 @@ def test_transactions_wait_side_by_side(devnet: Running) -> None:
         )
         assert [result.V1.status for result in results] == ["Success"] * 6
         # Far below six times the latency, also on a busy machine.
-        assert time.monotonic() - started < 1.2
+        assert time.monotonic() - started < 2.0
 
     on(devnet, work)
 
 
 def test_listings_lag_and_objects_do_not(start: Callable[..., Running]) -> None:
-    lagging = start(audit=False, index_lag_seconds=1.0)
+    lagging = start(audit=False, index_lag_seconds=60.0)
 
     async def work(client: SomaClient) -> None:
         wallet = Wallet(lagging, SOMA)
         coin = wallet.coin()
-        started = time.monotonic()
-        assert (await client.get_object(format_id(coin.object_id))).version == 1
-        effects = await client.execute_transaction(wallet.signed(wallet.submission(open_targets(lagging)[0], coin), coin))
+        effects = await client.execute_transaction(
+            wallet.signed(wallet.submission(open_targets(lagging)[0], coin), coin)
+        )
+        assert (await client.get_object(format_id(coin.object_id))).version == effects.V1.version
         with pytest.raises(RuntimeError, match="NotFound"):
             await client.get_transaction(digest_of(effects))
-        filled = await client.list_targets(status="filled")
-        balance = await client.get_balance(wallet.keypair.address())
-        assert time.monotonic() - started < 1.0, "too slow to tell"
-        assert filled.targets == []
-        assert balance == 0
-        while await client.get_balance(wallet.keypair.address()) == 0:
-            await asyncio.sleep(0.05)
-        assert time.monotonic() - started >= 1.0
+        assert (await client.list_targets(status="filled")).targets == []
+        assert await client.get_balance(wallet.keypair.address()) == 0
+        assert await client.list_owned_objects(wallet.keypair.address()) == []
 
     on(lagging, work)
+
+
+def test_the_index_shows_a_change_exactly_when_its_lag_is_over() -> None:
+    state = genesis(DevnetConfig(models=0), b"\x01" * 32, 0)
+    index = Index(lag_seconds=0.3)
+    index.load(state, ())
+    applied = apply(state, FaucetRequest(0, b"\x02" * 32, 5, 2))
+    index.record(10.0, state, 1, applied)
+    assert index.owned(10.29, b"\x02" * 32) == []
+    assert index.transaction(10.29, applied.digest) is None
+    assert [stored.object_id for stored in index.owned(10.31, b"\x02" * 32)] == sorted(applied.object_ids)
+    assert index.transaction(10.31, applied.digest) == (applied, 1)
 
 
 def test_a_full_node_that_goes_on_after_a_lost_reply(devnet: Running) -> None:
@@ -352,11 +363,15 @@ def test_the_checkpoint_stream_tells_of_new_targets(devnet: Running) -> None:
                 response_deserializer=pb.SubscribeCheckpointsResponse.FromString,
             )
             request = pb.SubscribeCheckpointsRequest()
-            request.read_mask.paths.extend(["sequence_number", "transactions.digest", "transactions.effects.changed_objects"])
+            request.read_mask.paths.extend(
+                ["sequence_number", "transactions.digest", "transactions.effects.changed_objects"]
+            )
             stream = subscribe(request)
             await stream.initial_metadata()
             coin = wallet.coin()
-            effects = await client.execute_transaction(wallet.signed(wallet.submission(open_targets(devnet)[0], coin), coin))
+            effects = await client.execute_transaction(
+                wallet.signed(wallet.submission(open_targets(devnet)[0], coin), coin)
+            )
             async for message in stream:
                 listed = message.checkpoint.transactions
                 if listed and listed[0].digest == digest_of(effects):

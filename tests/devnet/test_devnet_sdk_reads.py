@@ -62,7 +62,9 @@ def test_models_and_their_weights(devnet: Running) -> None:
         assert len(models) == 4
         assert {model.stake for model in models} == {1000.0}
         manifests = await client.get_model_manifests([model.model_id for model in models])
-        published = {format_digest(packaged_model(n).manifest.checksum) for n in ("python64", "c64", "prose64", "markup64")}
+        published = {
+            format_digest(packaged_model(n).manifest.checksum) for n in ("python64", "c64", "prose64", "markup64")
+        }
         assert {manifest.checksum for manifest in manifests} == published
         weights = await client.fetch_model(models[0].model_id)
         assert len(weights) == 408_120
@@ -117,7 +119,9 @@ def test_coins_are_listed_in_ascending_balance(devnet: Running) -> None:
         keypair = Keypair.generate()
         devnet.fund(keypair, 30, 10, 20)
         objects = await client.list_owned_objects(keypair.address())
-        balances = [int.from_bytes(bytes((await client.get_object(o.id)).data.contents)[32:], "little") for o in objects]
+        balances = [
+            int.from_bytes(bytes((await client.get_object(o.id)).data.contents)[32:], "little") for o in objects
+        ]
         assert balances == [10, 20, 30]
         assert await client.get_balance(keypair.address()) == pytest.approx(60e-9)
         # The SDK stops at its limit; the node goes on from the token.
@@ -148,9 +152,7 @@ READ_ERRORS: list[tuple[str, Callable[[SomaClient], Awaitable[object]], str]] = 
 
 
 @pytest.mark.parametrize(("what", "call", "text"), READ_ERRORS, ids=[row[0] for row in READ_ERRORS])
-def test_read_errors(
-    devnet: Running, what: str, call: Callable[[SomaClient], Awaitable[object]], text: str
-) -> None:
+def test_read_errors(devnet: Running, what: str, call: Callable[[SomaClient], Awaitable[object]], text: str) -> None:
     async def work(client: SomaClient) -> None:
         with pytest.raises(RuntimeError) as error:
             await call(client)

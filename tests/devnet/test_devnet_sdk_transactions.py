@@ -42,7 +42,14 @@ class Desk:
             "distance": 0.5,
         } | changes
         return self.client.submit_data(
-            values["keypair"], values["target"], values["data"], URL, values["model"], values["embedding"], values["distance"], [0.5]
+            values["keypair"],
+            values["target"],
+            values["data"],
+            URL,
+            values["model"],
+            values["embedding"],
+            values["distance"],
+            [0.5],
         )
 
     def poor(self, balance: int) -> Keypair:
@@ -127,7 +134,11 @@ FAILURES: list[tuple[Callable[[Desk], Awaitable[Any]], str, str]] = [
     (not_in_target, "SubmitData", rf"ModelNotInTarget {{ model_id: {ID}, target_id: {ID} }}"),
     (lambda d: d.submit(embedding=[1.0, 2.0]), "SubmitData", r"EmbeddingDimensionMismatch { expected: 64, actual: 2 }"),
     (lambda d: d.submit(distance=1.9), "SubmitData", r"DistanceExceedsThreshold { score: SomaTensor.*"),
-    (lambda d: d.submit(data=b"z" * 1_048_577), "SubmitData", r"DataExceedsMaxSize { size: 1048577, max_size: 1048576 }"),
+    (
+        lambda d: d.submit(data=b"z" * 1_048_577),
+        "SubmitData",
+        r"DataExceedsMaxSize { size: 1048577, max_size: 1048576 }",
+    ),
     (lambda d: d.submit(keypair=d.poor(5000)), "SubmitData", r"InsufficientBond { required: 6500, provided: 4000 }"),
     (lambda d: d.submit(keypair=d.poor(900)), "SubmitData", "InsufficientGas"),
     (not_open, "SubmitData", "TargetNotOpen"),
@@ -143,12 +154,17 @@ FAILURES: list[tuple[Callable[[Desk], Awaitable[Any]], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "label", "variant"), FAILURES, ids=[row[2].split()[0] + f"-{i}" for i, row in enumerate(FAILURES)])
+@pytest.mark.parametrize(
+    ("call", "label", "variant"), FAILURES, ids=[row[2].split()[0] + f"-{i}" for i, row in enumerate(FAILURES)]
+)
 def test_failures_as_the_sdk_words_them(
     devnet: Running, call: Callable[[Desk], Awaitable[Any]], label: str, variant: str
 ) -> None:
     async def work(desk: Desk) -> None:
-        with pytest.raises(RuntimeError, match=failure(label, variant.replace("{", r"\{").replace("}", r"\}").replace(r"\{64\}", "{64}"))):
+        with pytest.raises(
+            RuntimeError,
+            match=failure(label, variant.replace("{", r"\{").replace("}", r"\}").replace(r"\{64\}", "{64}")),
+        ):
             await call(desk)
 
     at_desk(devnet, work)
@@ -168,7 +184,11 @@ def test_a_submission_and_its_views(devnet: Running) -> None:
         fee = effects.V1.transaction_fee
         assert effects.V1.status == "Success"
         assert (fee.base_fee, fee.operation_fee, fee.value_fee) in [(1000, 1500, 0), (1000, 1200, 0)]
-        filled = await desk.client.list_targets(status="filled", submitter=desk.key.address(), read_mask="id,submitter,bond_amount,winning_model_id,data_url")
+        filled = await desk.client.list_targets(
+            status="filled",
+            submitter=desk.key.address(),
+            read_mask="id,submitter,bond_amount,winning_model_id,data_url",
+        )
         (mine,) = filled.targets
         assert parse_id(mine.id) == parse_id(desk.target.id)
         assert parse_id(mine.submitter) == parse_id(desk.key.address())
@@ -215,7 +235,7 @@ def test_a_models_life_through_the_sdk(devnet: Running) -> None:
         weights, secret = SomaClient.encrypt_weights(b"W" * 1000)
         embedding = np.linspace(-1, 1, 64).tolist()
         await client.commit_model(key, model_id, URL, weights, secret, embedding)
-        with pytest.raises(RuntimeError, match="RevealModel failed .*ModelRevealEpochMismatch"):
+        with pytest.raises(RuntimeError, match=r"RevealModel failed .*ModelRevealEpochMismatch"):
             await client.reveal_model(key, model_id, secret, embedding)
         devnet.epoch()
         with pytest.raises(RuntimeError, match="ModelEmbeddingCommitmentMismatch"):

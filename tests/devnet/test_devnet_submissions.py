@@ -144,7 +144,9 @@ SUBMISSION_FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(("change", "kind", "detail"), SUBMISSION_FAILURES, ids=[k.name for _, k, _ in SUBMISSION_FAILURES])
+@pytest.mark.parametrize(
+    ("change", "kind", "detail"), SUBMISSION_FAILURES, ids=[k.name for _, k, _ in SUBMISSION_FAILURES]
+)
 def test_submission_failures(
     chain: PureChain, change: Callable[[PureChain, SubmitData], SubmitData], kind: ErrorKind, detail: str | None
 ) -> None:

@@ -45,7 +45,9 @@ def test_validator_kinds_keep_their_bytes(index: int, payload: bytes) -> None:
     assert decoded.encode() == encoded
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"\x00", lambda b: b"\x01" + b[1:], lambda b: b"\x00\x63" + b[2:]])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1], lambda b: b + b"\x00", lambda b: b"\x01" + b[1:], lambda b: b"\x00\x63" + b[2:]]
+)
 def test_damaged_transactions_are_refused(damage) -> None:  # type: ignore[no-untyped-def]
     encoded = TransactionData(PayCoins((), (), ()), b"\x09" * 32, ()).encode()
     with pytest.raises(ValueError, match=r"BCS|bytes after|unknown"):

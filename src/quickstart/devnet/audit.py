@@ -48,7 +48,10 @@ def judge(target: TargetContents, answer: list[ModelScore | ModelProblem] | Data
 
 @dataclass(slots=True)
 class Auditor:
-    """Scores fills in the background as soon as they happen, so that epoch changes need not wait for long."""
+    """Scores fills in the background as soon as they happen, so that epoch changes need not wait for long.
+
+    So it uses the weights of the fill's own epoch, also if a model's owner reveals new ones before reports are due.
+    """
 
     scorer: Scorer
     base_url: Callable[[], str]

@@ -239,7 +239,8 @@ class Rpc:
         self, request: pb.SimulateTransactionRequest, _: Context
     ) -> pb.SimulateTransactionResponse:
         effects = simulate(self._node.state, read_transaction(request.transaction))
-        return pb.SimulateTransactionResponse(transaction=masked(_executed(effects), _mask(request)))
+        # Unlike everywhere else, this mask starts at the response itself.
+        return masked(pb.SimulateTransactionResponse(transaction=_executed(effects)), _mask(request))
 
     async def subscribe_checkpoints(
         self, request: pb.SubscribeCheckpointsRequest, context: Context
