@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from quickstart.chain.ids import Id32
+import numpy as np
+
+from quickstart.chain.ids import Id32, blake2b_256
 from quickstart.chain.protocol import Parameters
 from quickstart.chain.transactions import FloatVector, Manifest
 
@@ -39,8 +41,18 @@ class ActiveModel:
     embedding: FloatVector
     stake: int
 
+    @property
+    def weights_id(self) -> Id32:
+        """Names the weights without opening them: the encrypted file and the key. Another key makes others of it."""
+        return sealed_weights_id(self.manifest, self.decryption_key)
+
     def same_weights(self, other: "ActiveModel") -> bool:
         return self.manifest == other.manifest and self.decryption_key == other.decryption_key
+
+
+def sealed_weights_id(manifest: Manifest, decryption_key: bytes) -> Id32:
+    """See `ActiveModel.weights_id`."""
+    return blake2b_256(manifest.checksum + decryption_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +137,8 @@ def _models_differ(before: Mapping[Id32, ActiveModel], after: Mapping[Id32, Acti
     if before.keys() != after.keys():
         return True
     return any(
-        not model.same_weights(after[model_id]) or model.stake != after[model_id].stake
+        not model.same_weights(after[model_id])
+        or model.stake != after[model_id].stake
+        or not np.array_equal(model.embedding, after[model_id].embedding)
         for model_id, model in before.items()
     )

@@ -142,12 +142,16 @@ class NetworkReader:
         listed = await self._read("list_owned_objects", owner.hex(), object_type="coin")
         return tuple(_coin(view) for view in listed)
 
-    async def coin(self, coin_id: Id32, at_least_version: int = 0) -> Coin | None:
-        """One coin at `at_least_version` or newer, or None when it is gone. Waits for a node that lags behind."""
+    async def coin(self, coin_id: Id32, owner: Id32, at_least_version: int = 0) -> Coin | None:
+        """One coin at `at_least_version` or newer, or None when it is gone or no longer `owner`'s. Waits for a node
+        that lags behind.
+        """
         for attempt in range(READ_TRIES):
             view = await self._object(coin_id)
-            if view is None or int(view.version) >= at_least_version:
-                return None if view is None else _coin(view)
+            if view is None:
+                return None
+            if int(view.version) >= at_least_version:
+                return _coin(view) if _owner(view) == owner else None
             await asyncio.sleep(READ_PAUSE_SECONDS * (attempt + 1))
         raise NetworkError(f"{self._rpc_url} does not show coin {format_id(coin_id)} at version {at_least_version}")
 
@@ -267,6 +271,12 @@ def _coin(view: Any) -> Coin:
     contents = bytes(view.data.contents)
     (balance,) = struct.unpack("<Q", contents[32:40])
     return Coin(ObjectRef(parse_id(view.id), int(view.version), parse_digest(view.digest)), int(balance))
+
+
+def _owner(view: Any) -> Id32 | None:
+    """Address that owns an object; None when it is shared."""
+    address = getattr(view.owner, "AddressOwner", None)
+    return None if address is None else parse_id(address)
 
 
 def _scalar(tensor: Any) -> float:

@@ -90,6 +90,36 @@ def holder(path: Path) -> Holder | None:
         return None
 
 
+def live_holder(path: Path) -> Holder | None:
+    """Who signs for the wallet at this moment; None also for a holder of this machine that was killed."""
+    other = holder(path)
+    if other is None or (other.host == socket.gethostname() and not is_alive(other.pid)):
+        return None
+    return other
+
+
+def refuse_if_held(path: Path) -> None:
+    """Says early what taking the lease would say, for what must not be started beside its holder.
+
+    Raises:
+        LeaseHeldError: another process holds it.
+    """
+    other = live_holder(path)
+    if other is not None and other.pid != os.getpid():
+        raise LeaseHeldError(_held_message(other))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of that number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _held_message(other: Holder | None) -> str:
     who = other.describe() if other else "another process"
     return f"{who} signs for this wallet; stop it (Ctrl-C there) and run this again to take over"

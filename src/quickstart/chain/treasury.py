@@ -5,7 +5,7 @@ merging on the smallest coin only, so: split what the lanes need and no more, me
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from quickstart.chain.coins import Coin
@@ -43,21 +43,23 @@ Plan: TypeAlias = Split | Merge
 
 
 def plan(idle: Sequence[Coin], busy: int, lanes: int, cost: int, parameters: Parameters) -> Plan | None:
-    """What the coins need now: a split when fewer than `lanes` can each pay `cost`, a merge when there are too many.
+    """What the coins need now: a split when fewer than `lanes` can each pay `cost`, a merge when that lets more of
+    them pay, or when there are too many coins. Carrying plans out comes to an end: every split, and every merge with
+    the split after it, lets at least one more lane pay.
 
     `idle` coins, richest first; `busy`: coins in flight, which count as able to pay; `cost`: one submission.
     """
     able = [coin for coin in idle if coin.balance >= cost]
-    missing = lanes - busy - len(able)
-    if missing > 0 and able:
-        split = _split(able[0], missing, cost, parameters)
+    wanted = lanes - busy
+    if wanted > len(able) > 0:
+        split = _split(able[0], wanted - len(able), cost, parameters)
         if split is not None:
             return split
-    if missing > 0 and len(idle) > 1 and sum(coin.balance for coin in idle) >= 2 * cost and len(able) < len(idle):
-        return _merge(idle)
-    if len(idle) >= MERGE_FROM:
-        return _merge(idle)
-    return None
+    merge = _merge(idle, parameters)
+    if merge is None:
+        return None
+    gains = wanted > len(able) and _able_after(merge, idle, wanted, cost, parameters) > len(able)
+    return merge if gains or len(idle) >= MERGE_FROM else None
 
 
 def _split(source: Coin, missing: int, cost: int, parameters: Parameters) -> Split | None:
@@ -72,13 +74,33 @@ def _split(source: Coin, missing: int, cost: int, parameters: Parameters) -> Spl
     return None
 
 
-def _merge(idle: Sequence[Coin]) -> Merge | None:
-    if len(idle) < 2:
+def _merge(idle: Sequence[Coin], parameters: Parameters) -> Merge | None:
+    """The poorest coins into one; None where that makes no fewer coins, or they cannot pay for it."""
+    if len(idle) < 3:
         return None
     poorest = sorted(idle, key=lambda coin: (coin.balance, coin.coin_id))[: MERGE_AT_MOST + 1]
     smallest, *gas = poorest
     gas.reverse()
-    return Merge(smallest, tuple(gas))
+    merge = Merge(smallest, tuple(gas))
+    return merge if _merged_balance(merge, parameters) > 0 else None
+
+
+def _merged_balance(merge: Merge, parameters: Parameters) -> int:
+    """Shannons in the coin a merge makes; negative when its fees exceed them."""
+    value_fee = merge.smallest.balance * parameters.value_fee_bps // 10_000
+    fees = parameters.base_fee + 2 * parameters.write_object_fee + value_fee
+    return sum(coin.balance for coin in merge.gas) - fees
+
+
+def _able_after(merge: Merge, idle: Sequence[Coin], wanted: int, cost: int, parameters: Parameters) -> int:
+    """Coins able to pay once `merge`, and the split that comes after it, are carried out."""
+    merged = replace(merge.gas[0], balance=_merged_balance(merge, parameters))
+    untouched = [coin for coin in idle if coin not in merge.gas]
+    able = [coin for coin in (*untouched, merged) if coin.balance >= cost]
+    if not able or len(able) >= wanted:
+        return len(able)
+    split = _split(max(able, key=lambda coin: coin.balance), wanted - len(able), cost, parameters)
+    return len(able) + (len(split.amounts) if split else 0)
 
 
 def kind_of(action: Plan, owner: Id32) -> tuple[Kind, tuple[Coin, ...]]:

@@ -2,51 +2,42 @@
 
 import argparse
 import asyncio
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from quickstart.cli.main import DEVNET_WINDOWS
-from quickstart.cli.networks import network, open_state, storage, wallet_for
-from quickstart.cli.rendering import (
-    ProgressView,
-    print_counts,
-    print_dry_run,
-    print_epochs,
-    print_json,
-    print_money,
-    print_result,
-)
+from quickstart.chain.lease import live_holder
+from quickstart.cli.main import INTERRUPTED
+from quickstart.cli.networks import network, settings_for, storage, wallet_for
+from quickstart.cli.progress import ProgressView
+from quickstart.cli.rendering import print_claim, print_devnet, print_dry_run, print_json, print_result, print_status
+from quickstart.cli.state import open_state
+from quickstart.cli.stopping import stop_on_signals
 from quickstart.data.folder import FolderSource, python_library
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, LeaseHeldError, UsageError
 from quickstart.executors.base import Executor
 from quickstart.executors.local import LocalExecutor, WorkerSettings
 from quickstart.settings import Settings, load_settings
 from quickstart.submission.actions import Policy
-from quickstart.submission.requests import CLAIM
+from quickstart.submission.requests import CLAIM, POLL_SECONDS
 from quickstart.submission.session import Places, Plan, Session, open_session
 from quickstart.units import GIB
 
 WEIGHTS_CACHE_BYTES = 40 * GIB
 
-STOP_SECONDS = 2.0
-"""How long Ctrl-C waits for transactions in flight; those still open are settled by the next run."""
-
-NOTHING_DEPLOYED = (
-    "nothing is deployed to run on Modal yet: run the loop on this machine with --local, "
-    "or try it all on the embedded network with --network devnet"
-)
+DEVNET_WINDOWS = 320
+"""What a run on a network of our own scores when nothing is said: a minute on two cores."""
 
 
 def run_submit(arguments: argparse.Namespace) -> int:
     """The loop on this machine: the main job on a devnet, the real thing on another network."""
-    settings, state = _prepare(arguments)
-    sources = [FolderSource(path) for path in arguments.source or _configured(settings)] or [python_library()]
-    windows = arguments.windows or (DEVNET_WINDOWS if arguments.network else settings.windows_per_run)
+    settings = settings_for(arguments, publishes=not arguments.dry_run)
+    state = open_state(arguments.state or settings.state)
+    folders = arguments.source or ([settings.source] if settings.source else [])
+    sources = [FolderSource(folder) for folder in folders] or [python_library()]
+    for source in sources:
+        next(source.windows(arguments.seed))  # a folder that is none is refused before anything is started
     plan = Plan(
         policy=Policy(
             lanes=arguments.lanes or settings.lanes,
@@ -56,25 +47,20 @@ def run_submit(arguments: argparse.Namespace) -> int:
             gas_cap=settings.gas_cap_shannons,
         ),
         epochs=arguments.epochs,
-        windows=windows,
+        windows=arguments.windows or (DEVNET_WINDOWS if arguments.network else settings.windows_per_run),
         sources=tuple(sources),
         seed=arguments.seed,
         command="submit",
         dry_run=arguments.dry_run,
     )
     result = asyncio.run(_run(arguments, settings, state, plan))
-    if arguments.json:
-        print_json(result)
-    elif arguments.dry_run:
-        print_dry_run(result)
-    else:
-        print_result(result)
-    return EXIT_FAILED if result["interrupted"] else EXIT_DONE
+    return _tell(result, arguments, print_dry_run if plan.dry_run else print_result)
 
 
 def run_claim(arguments: argparse.Namespace) -> int:
     """Claims here, or, when another command holds the wallet's lease, asks that one and follows it."""
-    settings, state = _prepare(arguments)
+    settings = settings_for(arguments, publishes=False)
+    state = open_state(arguments.state or settings.state)
     plan = Plan(
         policy=Policy(lanes=settings.lanes, gas_cap=settings.gas_cap_shannons, scoring=False, max_hits_per_epoch=0),
         epochs=0,
@@ -82,15 +68,8 @@ def run_claim(arguments: argparse.Namespace) -> int:
         sources=(),
         command="claim",
     )
-    result = asyncio.run(_run(arguments, settings, state, plan))
-    if arguments.json:
-        print_json(result)
-    elif "asked" in result:
-        print(f"claimed by {result['asked']}: {result['claims_landed']} claims landed so far")
-    else:
-        print_counts(result)
-        print_money(result["money"])
-    return EXIT_FAILED if result["interrupted"] else EXIT_DONE
+    result = asyncio.run(_claim(arguments, settings, state, plan))
+    return _tell(result, arguments, print_claim)
 
 
 def run_status(arguments: argparse.Namespace) -> int:
@@ -98,59 +77,71 @@ def run_status(arguments: argparse.Namespace) -> int:
     from quickstart.ledger.ledger import Ledger
     from quickstart.submission.summary import summary
 
-    settings = load_settings()
-    state = open_state(arguments.state or settings.state)
+    state = arguments.state or load_settings().state
     ledgers = sorted((state / "networks").glob("*/*/ledger.sqlite"))
     if not ledgers:
-        raise UsageError(f"no ledger in {state} yet: run `uv run submit --network devnet` first")
+        raise UsageError(f"no ledger in {state} yet: run `uv run submit --network devnet` first, or name --state DIR")
+    open_state(state)
     documents: list[dict[str, Any]] = []
     for path in ledgers:
         ledger = Ledger(path)
-        current = max((report.epoch for report in ledger.epoch_reports()), default=0)
+        epoch, running = ledger.latest_epoch(), live_holder(Places(path.parent).lease)
         documents.append(
-            {"chain_id": path.parent.parent.name, "address": "0x" + path.parent.name}
-            | summary(ledger, current_epoch=current)
+            {
+                "chain_id": path.parent.parent.name,
+                "address": "0x" + path.parent.name,
+                "epoch": epoch,
+                "running": running.describe() if running else None,
+                **summary(ledger, current_epoch=epoch),
+            }
         )
         ledger.close()
+    document = {"wallets": documents}
     if arguments.json:
-        print_json({"wallets": documents})
-        return EXIT_DONE
-    for document in documents:
-        print(f"chain     {document['chain_id']}, wallet {document['address']}")
-        print_epochs(document["epochs"])
-        print_counts(document)
-        print_money(document["money"])
+        print_json(document)
+    else:
+        print_status(document)
     return EXIT_DONE
 
 
 def run_devnet(arguments: argparse.Namespace) -> int:
     """Serves an embedded network until Ctrl-C."""
-    from quickstart.devnet.config import config_from
+    from quickstart.devnet.config import DevnetUrls, config_from
     from quickstart.devnet.server import serve
 
-    serve(config_from(arguments))
+    def ready(urls: DevnetUrls) -> None:
+        if arguments.json:
+            print_json(urls.as_dict())
+        else:
+            print_devnet(urls)
+
+    serve(config_from(arguments), ready)
     return EXIT_DONE
 
 
-def _prepare(arguments: argparse.Namespace) -> tuple[Settings, Path]:
-    settings = load_settings()
-    if not arguments.network and not arguments.local and not arguments.rpc_url:
-        raise UsageError(NOTHING_DEPLOYED)
-    return settings, open_state(arguments.state or settings.state)
-
-
-def _configured(settings: Settings) -> list[Path]:
-    return [settings.source] if settings.source else []
+def _tell(result: dict[str, Any], arguments: argparse.Namespace, as_text: Callable[[dict[str, Any]], None]) -> int:
+    """Prints a result in the way that was asked for; the exit code."""
+    if arguments.json:
+        print_json(result)
+    elif not result["interrupted"]:
+        as_text(result)
+    if result["interrupted"]:
+        print(INTERRUPTED, file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_DONE
 
 
 async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, plan: Plan) -> dict[str, Any]:
     wallet = wallet_for(arguments, settings, state)
-    async with network(arguments, settings, state) as where:
-        with storage(where.endpoints.rpc, settings, state) as storage_for, ProgressView(quiet=arguments.json) as view:
-            session = await open_session(
-                where, wallet, state, plan, storage_for, _executor(arguments, state), view.show
-            )
-            with _stop_on_signals(session.stop):
+    publishes = bool(plan.sources) and not plan.dry_run
+    async with network(arguments, settings, state, wallet) as where:
+        with (
+            storage(where.endpoints.rpc, settings, publishes=publishes) as storage_for,
+            ProgressView(quiet=arguments.json) as view,
+        ):
+            executor = _executor(arguments, state)
+            session = await open_session(where, wallet, state, plan, storage_for, executor, view.show)
+            with stop_on_signals(session.stop, view.close):
                 try:
                     return await (session.rehearse() if plan.dry_run else session.run())
                 except LeaseHeldError as held:
@@ -159,12 +150,32 @@ async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, p
                     return await _ask_holder(session, str(held))
 
 
+async def _claim(arguments: argparse.Namespace, settings: Settings, state: Path, plan: Plan) -> dict[str, Any]:
+    """Claims through whoever signs for the wallet, as long as somebody does; else here."""
+    while True:
+        try:
+            return await _run(arguments, settings, state, plan)
+        except _HolderEndedError:
+            continue
+
+
+class _HolderEndedError(Exception):
+    """Whoever held the lease has gone without answering: the wallet is free again."""
+
+
 async def _ask_holder(session: Session, held: str) -> dict[str, Any]:
-    """Hands a claim to the process that signs for the wallet, and waits for its answer."""
+    """Hands a claim to the process that signs for the wallet, and follows it to the answer.
+
+    Raises:
+        _HolderEndedError: it ended first.
+    """
     box = session.places.requests
     name = box.post(CLAIM)
     try:
-        answer = await asyncio.to_thread(box.wait_for_answer, name)
+        while (answer := box.take_answer(name)) is None:
+            if live_holder(session.places.lease) is None:
+                raise _HolderEndedError
+            await asyncio.sleep(POLL_SECONDS)
     finally:
         box.withdraw(name)
     return {"asked": held.split(" signs for")[0], "interrupted": False, **answer}
@@ -181,25 +192,3 @@ def _executor(arguments: argparse.Namespace, state: Path) -> Callable[[Places], 
         return LocalExecutor(settings, getattr(arguments, "workers", 1))
 
     return make
-
-
-@contextmanager
-def _stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end a run in order, within seconds: what is in flight is in the ledger already."""
-    loop = asyncio.get_running_loop()
-
-    def give_up() -> None:
-        print("interrupted; what was in flight is settled by the next run", file=sys.stderr, flush=True)
-        os._exit(EXIT_FAILED)
-
-    def on_signal() -> None:
-        loop.call_later(STOP_SECONDS, give_up)
-        stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

@@ -4,143 +4,105 @@ Importing this module loads none of torch, modal, soma_sdk or gRPC, so that `--h
 """
 
 import argparse
+import errno
 import logging
 import os
+import sqlite3
 import sys
-from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import NoReturn
 
-from quickstart.cli.networks import add_network_arguments
+from quickstart.cli.arguments import claim_parser, devnet_parser, status_parser, submit_parser
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
 
-DEVNET_WINDOWS = 320
+log = logging.getLogger(__name__)
+
+INTERRUPTED = "interrupted; nothing is lost, run the same command again to go on"
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def submit() -> NoReturn:
     """`uv run submit`."""
-    parser = argparse.ArgumentParser(
-        prog="submit", description="Score data, submit what fits, and on a devnet age the epochs and claim."
-    )
-    add_network_arguments(parser)
-    parser.add_argument(
-        "--source",
-        metavar="DIR",
-        type=Path,
-        action="append",
-        default=[],
-        help="folder to cut windows from; repeatable (default: Python's own library)",
-    )
-    parser.add_argument("--windows", type=_positive, metavar="N", help="new windows to score in this run")
-    parser.add_argument("--epochs", type=_positive, default=4, metavar="N", help="epochs of submitting (default 4)")
-    parser.add_argument(
-        "--max-hits", type=_positive, default=150, metavar="N", help="submissions per epoch at most (default 150)"
-    )
-    parser.add_argument("--seconds", type=float, metavar="S", help="length of an epoch of submitting at most")
-    parser.add_argument("--lanes", type=_positive, metavar="K", help="transactions in flight (default 8)")
-    parser.add_argument("--workers", type=_positive, metavar="N", default=os.cpu_count() or 1, help="scoring processes")
-    parser.add_argument("--engine", choices=("auto", "numpy", "torch"), default="auto", help="what scores")
-    parser.add_argument("--seed", type=int, default=0, help="order in which windows are cut, and the devnet's chain")
-    parser.add_argument("--dry-run", action="store_true", help="score and match, but publish, sign and send nothing")
-    _add_output_arguments(parser)
-    arguments = parser.parse_args()
-    arguments.devnet_seed = arguments.seed
-
-    def run() -> int:
-        from quickstart.cli.commands import run_submit
-
-        return run_submit(arguments)
-
-    _end(run, arguments.verbose)
+    _end("run_submit", submit_parser().parse_args())
 
 
 def claim() -> NoReturn:
     """`uv run claim`."""
-    parser = argparse.ArgumentParser(prog="claim", description="Claim everything of ours that is claimable.")
-    add_network_arguments(parser)
-    _add_output_arguments(parser)
-    arguments = parser.parse_args()
-    arguments.devnet_seed = 0
-
-    def run() -> int:
-        from quickstart.cli.commands import run_claim
-
-        return run_claim(arguments)
-
-    _end(run, arguments.verbose)
+    _end("run_claim", claim_parser().parse_args())
 
 
 def status() -> NoReturn:
     """`uv run status`."""
-    parser = argparse.ArgumentParser(
-        prog="status", description="What this wallet has filled and earned, from the ledger."
-    )
-    add_network_arguments(parser)
-    _add_output_arguments(parser)
-    arguments = parser.parse_args()
-
-    def run() -> int:
-        from quickstart.cli.commands import run_status
-
-        return run_status(arguments)
-
-    _end(run, arguments.verbose)
+    _end("run_status", status_parser().parse_args())
 
 
 def devnet() -> NoReturn:
     """`uv run devnet`."""
-    from quickstart.devnet.config import add_arguments
-
-    parser = argparse.ArgumentParser(prog="devnet", description="Serve an embedded SOMA network until Ctrl-C.")
-    add_arguments(parser)
-    parser.add_argument("--verbose", action="store_true", help="log what the network does")
-    arguments = parser.parse_args()
-
-    def run() -> int:
-        from quickstart.cli.commands import run_devnet
-
-        return run_devnet(arguments)
-
-    _end(run, arguments.verbose)
+    _end("run_devnet", devnet_parser().parse_args())
 
 
-def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    parser.add_argument("--verbose", action="store_true", help="log every step")
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(Decimal(text))
-    except (InvalidOperation, ValueError):
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"a whole number above 0 is wanted, not {text!r}")
-    return value
-
-
-def _end(run: Callable[[], int], verbose: bool) -> NoReturn:
-    """Runs a command and leaves with its exit code; every expected failure is one line.
+def _end(command: str, arguments: argparse.Namespace) -> NoReturn:
+    """Runs a command and leaves with its exit code.
 
     Leaves through `os._exit`: soma-sdk's threads sometimes panic when the interpreter is torn down under them.
     """
+    _log_to_stderr(arguments.verbose)
+    code = _run(command, arguments)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        code = EXIT_FAILED
+    sys.stderr.flush()
+    os._exit(code if code in (EXIT_DONE, EXIT_FAILED, EXIT_USAGE) else EXIT_FAILED)
+
+
+def _run(command: str, arguments: argparse.Namespace) -> int:
+    """The command's exit code; every failure that was foreseen is one line."""
+    try:
+        from quickstart.cli import commands
+
+        return int(getattr(commands, command)(arguments))
+    except QuickstartError as error:
+        return _say(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _say(INTERRUPTED, EXIT_FAILED, prefix="")
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `| head` does; nothing more can be said on it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_DONE
+    except OSError as error:
+        return _say(_disk_trouble(error), EXIT_USAGE)
+    except sqlite3.Error as error:
+        return _say(
+            f"a ledger in the state folder cannot be used ({error}); "
+            "free disk space, or name another folder with --state",
+            EXIT_USAGE,
+        )
+    except Exception:
+        # The outermost boundary: what nobody foresaw is a bug, told in full, and still ends with an exit code.
+        log.exception("this is a bug in quickstart; nothing is lost, run the same command again to go on")
+        return EXIT_FAILED
+
+
+def _say(message: str, code: int, prefix: str = "error: ") -> int:
+    print(prefix + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _disk_trouble(error: OSError) -> str:
+    """An `OSError` that no module turned into words of its own: almost always the state folder's disk."""
+    place = f"{error.filename} " if error.filename else "a file of the state folder "
+    if error.errno in _DISK_FULL:
+        return f"{place}cannot be written, the disk is full ({error.strerror}); free some space and run this again"
+    return (
+        f"{place}cannot be used ({error.strerror or error}); mend its permissions, or name another folder with --state"
+    )
+
+
+def _log_to_stderr(verbose: bool) -> None:
     logging.basicConfig(
         level=logging.INFO if verbose else logging.ERROR,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s" if verbose else "note: %(message)s",
         stream=sys.stderr,
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
-        code = run()
-    except QuickstartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; nothing is lost, run the same command again to go on", file=sys.stderr)
-        code = EXIT_FAILED
-    except BrokenPipeError:
-        code = EXIT_DONE
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if code in (EXIT_DONE, EXIT_FAILED, EXIT_USAGE) else EXIT_FAILED)

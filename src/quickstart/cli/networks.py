@@ -1,199 +1,171 @@
 """Which network a command runs on, with which key, and where its windows are published."""
 
 import argparse
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
-from quickstart.errors import SettingsError, StateError, UnreachableError, UsageError
+from pydantic import TypeAdapter, ValidationError
 
-if TYPE_CHECKING:
-    from quickstart.chain.client import Endpoints
-    from quickstart.chain.keys import Wallet
-    from quickstart.devnet.config import DevnetConfig
-    from quickstart.settings import Settings
-    from quickstart.submission.session import Network, Places
-    from quickstart.submission.storage import Storage
+from quickstart.chain.client import Endpoints, advance_epoch, connect, request_faucet
+from quickstart.chain.keys import Wallet
+from quickstart.chain.lease import refuse_if_held
+from quickstart.cli.arguments import NETWORKS
+from quickstart.cli.state import throw_away_wallet
+from quickstart.errors import UnreachableError, UsageError
+from quickstart.settings import Settings, Url, load_settings
+from quickstart.submission.session import Network, Places
+from quickstart.submission.storage import Storage
 
-STATE_VERSION = 1
-
-LOCAL_NETWORKS = ("devnet", "localnet")
 LOCALNET_PORTS = {"rpc": 9000, "faucet": 9123, "scoring": 9124, "admin": 9125}
 
+KEY_NAME = "SOMA_SECRET_KEY"
+RPC_NAME = "QUICKSTART_RPC_URL"
+BUCKET_NAMES = ("S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
 
-def add_network_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--network`, `--rpc-url` and what goes with them."""
-    parser.add_argument(
-        "--network",
-        choices=LOCAL_NETWORKS,
-        help="devnet: an embedded network, started and stopped by the command; localnet: a node on this machine",
-    )
-    parser.add_argument("--rpc-url", metavar="URL", help="any full node (also QUICKSTART_RPC_URL)")
-    parser.add_argument("--faucet-url", metavar="URL", help="its faucet, if it has one")
-    parser.add_argument("--admin-url", metavar="URL", help="its admin service, if we may end its epochs")
-    parser.add_argument("--local", action="store_true", help="run the loop on this machine")
-    parser.add_argument("--state", metavar="DIR", type=Path, help="state folder (also QUICKSTART_STATE)")
+NOTHING_DEPLOYED = (
+    "nothing is deployed to run on Modal yet: run the loop on this machine with --local, "
+    "or try it all on the embedded network with --network devnet"
+)
+
+Service = Literal["faucet", "admin"]
 
 
-def open_state(folder: Path) -> Path:
-    """The state folder, made if needed.
+def settings_for(arguments: argparse.Namespace, *, publishes: bool) -> Settings:
+    """The settings, with everything the chosen network needs; what is missing is named at once.
 
     Raises:
-        StateError: it is of a newer version, or cannot be written.
+        UsageError: no network is named, or an address is none.
+        SettingsError: variables are missing or malformed.
     """
-    marker = folder / "version"
+    if not arguments.network and not arguments.local and not arguments.rpc_url:
+        raise UsageError(NOTHING_DEPLOYED)
+    for option in ("rpc_url", "faucet_url", "admin_url"):
+        if getattr(arguments, option) is not None:
+            setattr(arguments, option, _checked_url(option, getattr(arguments, option)))
+    if arguments.network == "devnet":
+        return load_settings()
+    needed = [] if arguments.network in NETWORKS else [KEY_NAME]
+    if arguments.rpc_url is None and arguments.network is None:
+        needed.append(RPC_NAME)
+    if publishes and arguments.rpc_url is not None and not is_loopback(arguments.rpc_url):
+        needed += BUCKET_NAMES
+    settings = load_settings(*needed)
+    if publishes and not is_loopback(_rpc_url(arguments, settings)):
+        settings.require(*BUCKET_NAMES)
+    return settings
+
+
+def _checked_url(option: str, text: str) -> str:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if marker.exists():
-            version = int(marker.read_text())
-            if version > STATE_VERSION:
-                raise StateError(
-                    f"the state folder {folder} is of version {version}, this program knows {STATE_VERSION}; "
-                    "update the program, or name another folder with --state"
-                )
-        else:
-            marker.write_text(f"{STATE_VERSION}\n")
-    except ValueError as error:
-        raise StateError(f"{marker} does not hold a version; name another folder with --state") from error
-    except OSError as error:
-        raise StateError(
-            f"the state folder {folder} cannot be used ({error.strerror}); free disk space, mend its permissions, "
-            "or name another folder with --state"
-        ) from error
-    return folder
+        return TypeAdapter(Url).validate_python(text)
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_context=False)[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"argument --{option.replace('_', '-')}: {reason}") from None
+
+
+def _rpc_url(arguments: argparse.Namespace, settings: Settings) -> str:
+    return arguments.rpc_url or settings.rpc_url or f"http://127.0.0.1:{LOCALNET_PORTS['rpc']}"
 
 
 @asynccontextmanager
-async def network(arguments: argparse.Namespace, settings: "Settings", state: Path) -> "AsyncIterator[Network]":
+async def network(
+    arguments: argparse.Namespace, settings: Settings, state: Path, wallet: Wallet
+) -> AsyncIterator[Network]:
     """The network the arguments name, ready to use.
 
     Raises:
-        UsageError: none is named, or it does not answer.
+        StateError: the embedded one cannot be started.
     """
-    from quickstart.chain.client import Endpoints
-
     if arguments.network == "devnet":
-        from quickstart.devnet.process import DevnetProcess
+        from quickstart.cli.shared_devnet import devnet_of
+        from quickstart.devnet.config import DevnetConfig
 
-        async with DevnetProcess(_devnet_config(arguments), state / "devnet") as urls:
-            endpoints = Endpoints(urls.rpc, urls.faucet, urls.scoring, urls.admin)
-            yield await _with_services("devnet", endpoints, _wallet_of(arguments, settings, state))
+        config = DevnetConfig(rpc_port=0, faucet_port=0, scoring_port=0, admin_port=0, seed=arguments.seed)
+        async with devnet_of(state, config) as urls:
+            yield _with_services("devnet", Endpoints(urls.rpc, urls.faucet, urls.scoring, urls.admin), wallet)
         return
-    if arguments.network == "localnet":
-        base = {name: f"http://127.0.0.1:{port}" for name, port in LOCALNET_PORTS.items()}
-        if arguments.rpc_url:
-            base["rpc"] = arguments.rpc_url
-        endpoints = Endpoints(**{**base, **_given_urls(arguments)})
-        yield await _with_services("localnet", endpoints, _wallet_of(arguments, settings, state))
-        return
-    rpc_url = arguments.rpc_url or settings.rpc_url
-    if not rpc_url:
-        raise UsageError("no network is named: add --network devnet, --network localnet, or --rpc-url URL")
-    endpoints = Endpoints(rpc_url, **_given_urls(arguments))
-    yield await _with_services("rpc", endpoints, _wallet_of(arguments, settings, state))
+    rpc_url = _rpc_url(arguments, settings)
+    await connect(Endpoints(rpc_url))
+    services: dict[str, str | None] = {}
+    for role, given in (("faucet", arguments.faucet_url), ("admin", arguments.admin_url)):
+        usual = f"http://127.0.0.1:{LOCALNET_PORTS[role]}" if arguments.network == "localnet" else None
+        services[role] = await _service(role, given, usual, rpc_url)
+    yield _with_services(arguments.network or "rpc", Endpoints(rpc_url, **services), wallet)
 
 
-def _given_urls(arguments: argparse.Namespace) -> dict[str, str]:
-    given = {"faucet": arguments.faucet_url, "admin": arguments.admin_url}
-    return {name: url for name, url in given.items() if url}
-
-
-async def _with_services(name: str, endpoints: "Endpoints", wallet: "Wallet") -> "Network":
-    """Adds faucet and admin calls where those services answer; a localnet may run without them."""
-    from quickstart.chain.client import Endpoints, advance_epoch, connect, request_faucet
-    from quickstart.submission.session import Network
-
-    async def service(role: str) -> Any:
-        url = getattr(endpoints, role)
-        if url is None:
+async def _service(role: str, given: str | None, usual: str | None, rpc_url: str) -> str | None:
+    """Where a service is: `given` must answer; at `usual` there may be nothing, a localnet can run without it."""
+    url = given or usual
+    if url is None:
+        return None
+    try:
+        await connect(Endpoints(rpc_url, **{role: url}), with_services=True)
+    except UnreachableError as error:
+        if given is None:
             return None
-        try:
-            return await connect(Endpoints(endpoints.rpc, **{role: url}), with_services=True)
-        except UnreachableError:
-            return None
+        raise UnreachableError(f"no answer from {url}; mend --{role}-url, or leave it out") from error
+    return url
 
-    faucet, admin = await service("faucet"), await service("admin")
+
+def _with_services(name: str, endpoints: Endpoints, wallet: Wallet) -> Network:
+    """Adds the calls of the faucet and of the admin service, where there are such services."""
+
+    async def client_of(role: Service) -> Any:
+        return await connect(Endpoints(endpoints.rpc, **{role: getattr(endpoints, role)}), with_services=True)
 
     async def ask_faucet() -> int:
-        return await request_faucet(faucet, wallet.address, str(endpoints.faucet))
+        return await request_faucet(await client_of("faucet"), wallet.address, cast(str, endpoints.faucet))
 
     async def end_epoch() -> int:
-        return await advance_epoch(admin, str(endpoints.admin))
+        return await advance_epoch(await client_of("admin"), cast(str, endpoints.admin))
 
-    return Network(name, endpoints, end_epoch if admin else None, ask_faucet if faucet else None)
-
-
-def _devnet_config(arguments: argparse.Namespace) -> "DevnetConfig":
-    from quickstart.devnet.config import DevnetConfig
-
-    return DevnetConfig(rpc_port=0, faucet_port=0, scoring_port=0, admin_port=0, seed=arguments.devnet_seed)
+    return Network(name, endpoints, end_epoch if endpoints.admin else None, ask_faucet if endpoints.faucet else None)
 
 
-def wallet_for(arguments: argparse.Namespace, settings: "Settings", state: Path) -> "Wallet":
+def wallet_for(arguments: argparse.Namespace, settings: Settings, state: Path) -> Wallet:
     """The key of `SOMA_SECRET_KEY`, or on networks of our own a throw-away made in the state folder.
 
     Raises:
-        SettingsError: a key is needed and missing.
+        StateError: the throw-away cannot be written.
     """
-    return _wallet_of(arguments, settings, state)
-
-
-def _wallet_of(arguments: argparse.Namespace, settings: "Settings", state: Path) -> "Wallet":
-    from quickstart.chain.keys import Wallet
-
-    if arguments.network != "devnet" and settings.secret_key is not None:
-        return Wallet.parse(settings.secret_key.get_secret_value())
-    if arguments.network not in LOCAL_NETWORKS:
-        settings.require("SOMA_SECRET_KEY")
-    return _throw_away_wallet(state / f"{arguments.network}-wallet.key")
-
-
-def _throw_away_wallet(path: Path) -> "Wallet":
-    """A key for a network whose coins are worth nothing; readable by its owner only, durable before it is used."""
-    from quickstart.chain.keys import Wallet
-
-    if path.exists():
-        return Wallet.parse(path.read_text())
-    wallet = Wallet.generate()
-    draft = path.with_suffix(".tmp")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(wallet.secret.hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    return wallet
+    if arguments.network == "devnet" or (arguments.network in NETWORKS and settings.secret_key is None):
+        return throw_away_wallet(state / f"{arguments.network}-wallet.key")
+    settings.require(KEY_NAME)
+    assert settings.secret_key is not None
+    return Wallet.parse(settings.secret_key.get_secret_value())
 
 
 @contextmanager
-def storage(rpc_url: str, settings: "Settings", state: Path) -> "Iterator[Callable[[Places], Storage]]":
+def storage(rpc_url: str, settings: Settings, *, publishes: bool) -> Iterator[Callable[[Places], Storage]]:
     """Where windows are published: a local folder served over HTTP for a node on this machine, else the bucket.
 
-    Raises:
-        SettingsError: a bucket is needed and not configured.
+    A command that publishes nothing needs no bucket. What is given back refuses a wallet that another command
+    signs for: that one's file server must keep its port.
     """
-    if settings.s3 is not None and not is_loopback(rpc_url):
-        from quickstart.submission.s3_storage import S3Storage
+    with ExitStack() as stack:
 
-        bucket = S3Storage(settings.s3)
-        try:
-            yield lambda _: bucket
-        finally:
-            bucket.close()
-        return
-    if not is_loopback(rpc_url):
-        settings.require("S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
-        raise SettingsError("missing: S3_BUCKET; validators must be able to read what is submitted")
-    from quickstart.submission.file_server import FileServer
-    from quickstart.submission.folder_storage import FolderStorage
+        def in_folder(places: Places) -> Storage:
+            from quickstart.submission.file_server import FileServer
+            from quickstart.submission.folder_storage import FolderStorage
 
-    root = state / "published"
-    root.mkdir(parents=True, exist_ok=True)
-    with FileServer(root) as server:
-        yield lambda _: FolderStorage(root, server.base_url)
+            root = places.root / "published"
+            if not publishes:
+                return FolderStorage(root, "")
+            refuse_if_held(places.lease)
+            return FolderStorage(root, stack.enter_context(FileServer(root)).base_url)
+
+        def in_bucket(places: Places) -> Storage:
+            from quickstart.submission.s3_storage import S3Storage
+
+            assert settings.s3 is not None
+            bucket = S3Storage(settings.s3)
+            stack.callback(bucket.close)
+            return bucket
+
+        yield in_folder if is_loopback(rpc_url) or not publishes else in_bucket
 
 
 def is_loopback(url: str) -> bool:

@@ -1,80 +1,16 @@
-"""What a person sees: live progress on a terminal, plain lines elsewhere, one JSON document with `--json`."""
+"""What commands print when they are done: text for people, one JSON document with `--json`."""
 
 import json
-import sys
-import time
-from types import TracebackType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from quickstart.submission.loop import EXHAUSTED
 from quickstart.units import SHANNONS_PER_SOMA, format_soma
 
 if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.table import Table
+    from quickstart.devnet.config import DevnetUrls
 
-    from quickstart.submission.driver import Progress
-
-PLAIN_EVERY_SECONDS = 5.0
-
-
-class ProgressView:
-    """Shows progress in the way that suits where the output goes. `quiet` shows nothing."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._live: Live | None = None
-        self._shown_at = 0.0
-        self._started = time.monotonic()
-
-    def __enter__(self) -> "ProgressView":
-        if not self._quiet and sys.stdout.isatty():
-            from rich.live import Live
-
-            self._live = Live(refresh_per_second=8, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def show(self, progress: "Progress") -> None:
-        if self._quiet:
-            return
-        if self._live is not None:
-            self._live.update(_table(progress, time.monotonic() - self._started))
-        elif time.monotonic() - self._shown_at >= PLAIN_EVERY_SECONDS:
-            self._shown_at = time.monotonic()
-            print(_line(progress, time.monotonic() - self._started), flush=True)
-
-
-def _facts(progress: "Progress") -> list[tuple[str, str]]:
-    return [
-        ("epoch", f"{progress.epoch}, threshold {progress.distance_threshold:.3f}"),
-        ("scored", f"{progress.scored} of {progress.to_score} windows x models"),
-        ("bank", f"{progress.windows} windows, coverage {progress.coverage:.0%}"),
-        ("open targets", str(progress.open_targets)),
-        ("in flight", str(progress.in_flight)),
-        ("filled", str(progress.filled)),
-        ("lost", str(progress.lost)),
-        ("claimed", str(progress.claimed)),
-    ]
-
-
-def _line(progress: "Progress", seconds: float) -> str:
-    return f"{seconds:5.0f} s  " + "  ".join(f"{name} {value}" for name, value in _facts(progress))
-
-
-def _table(progress: "Progress", seconds: float) -> "Table":
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
-    for name, value in _facts(progress):
-        table.add_row(f"[bold]{name}", value)
-    table.add_row("[bold]running", f"{seconds:.0f} s")
-    return table
+EPOCH_COLUMNS = ("epoch", "threshold", "targets", "fillable", "filled", "missed", "ended by")
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -82,59 +18,133 @@ def print_json(document: dict[str, Any]) -> None:
 
 
 def print_result(result: dict[str, Any]) -> None:
-    """The end of a run, as text."""
-    windows, money, books = result["windows"], result["money"], result["books"]
-    print(f"network   {result['network']}, epoch {result['epoch']}, wallet {result['address']}")
-    print(
-        f"windows   {windows['new']} new, {windows['scored']} scores, {windows['in_bank']} in the bank, "
-        f"coverage {result['coverage']['share']:.0%} at distance {result['coverage']['distance_threshold']:.3f}"
-    )
-    print_epochs(result["epochs"])
-    print_counts(result)
-    print_money(money)
-    print(
-        f"books     ledger {format_soma(books['ledger_shannons'])}, chain {format_soma(books['chain_shannons'])}, "
-        f"difference {books['difference_shannons']} shannons"
-    )
-    for model, reason in result["excluded_models"].items():
-        print(f"excluded  model with weights {model[:16]}…: {reason}")
-
-
-def print_epochs(epochs: list[dict[str, Any]]) -> None:
-    if not epochs:
-        return
-    print("epoch     threshold  targets  fillable  filled  missed  ended by")
-    for epoch in epochs:
-        print(
-            f"  {epoch['epoch']:<7} {epoch['distance_threshold']:>9.3f}  {epoch['targets_seen']:>7}  "
-            f"{epoch['fillable']:>8}  {epoch['filled']:>6}  {epoch['missed']:>6}  {epoch['ended_by']}"
-        )
-
-
-def print_counts(result: dict[str, Any]) -> None:
-    latency = result["latency_ms"]
-    speed = ""
-    if latency["p50"] is not None:
-        speed = f"; birth to submission p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms"
-    print(
-        f"targets   {result['filled']} filled with {result['distinct_windows']} windows, {result['in_audit']} in audit, "
-        f"{result['claimable']} claimable, {result['claimed']} claimed, {result['lost']} lost, "
-        f"{result['false_claims']} false claims{speed}"
-    )
-
-
-def print_money(money: dict[str, int]) -> None:
-    print(
-        f"money     earned {format_soma(money['earned_shannons'])}, fees {format_soma(money['fees_shannons'])}, "
-        f"bond locked {format_soma(money['bond_locked_shannons'])}, lost {format_soma(money['bond_lost_shannons'])}, "
-        f"net {money['net_shannons'] / SHANNONS_PER_SOMA:+.9f} SOMA"
+    """The end of a run."""
+    books = result["books"]
+    _print_place(result)
+    _print_windows(result["windows"])
+    coverage = result["coverage"]
+    _row("coverage", f"{coverage['share']:.0%} of random targets at distance {coverage['distance_threshold']:.3f}")
+    for model_id, reason in result["excluded_models"].items():
+        _row("excluded", f"model {model_id[:16]}…: {reason}")
+    _print_epochs(result["epochs"])
+    _print_targets(result)
+    _print_money(result["money"])
+    _row(
+        "books",
+        f"ledger {format_soma(books['ledger_shannons'])}, chain {format_soma(books['chain_shannons'])}, "
+        f"difference {books['difference_shannons']} shannons",
     )
 
 
 def print_dry_run(result: dict[str, Any]) -> None:
-    windows = result["windows"]
-    print(f"network   {result['network']}, epoch {result['epoch']}, wallet {result['address']}")
-    print(f"windows   {windows['new']} new, {windows['scored']} scores, {windows['in_bank']} in the bank")
-    print(
-        f"dry run   {result['would_submit']} of {result['open_targets']} open targets could be filled; nothing was sent"
+    _print_place(result)
+    _print_windows(result["windows"])
+    _row("targets", f"{result['would_submit']} of {result['open_targets']} open ones could be filled")
+    _row("dry run", "nothing was published, signed or sent")
+
+
+def print_claim(result: dict[str, Any]) -> None:
+    """The end of a claim, made here or by whoever signs for the wallet."""
+    if "asked" in result:
+        _row("claims", f"made by {result['asked']}: {result['claims_landed']} landed so far")
+        return
+    _print_place(result)
+    _row("claims", f"{result['claims_landed']} landed so far")
+    _print_money(result["money"])
+
+
+def print_status(document: dict[str, Any]) -> None:
+    """Every wallet's books, from its ledger."""
+    for number, wallet in enumerate(document["wallets"]):
+        if number:
+            print()
+        _row("chain", f"{wallet['chain_id']}, epoch {wallet['epoch']} when last seen")
+        _row("wallet", wallet["address"])
+        if wallet["running"]:
+            _row("running", wallet["running"])
+        _print_epochs(wallet["epochs"])
+        _print_targets(wallet)
+        _print_money(wallet["money"])
+
+
+def print_devnet(urls: "DevnetUrls") -> None:
+    """Where a devnet serves."""
+    _row("chain", urls.chain_id)
+    for name in ("rpc", "faucet", "scoring", "admin"):
+        _row(name, getattr(urls, name))
+    print("Ctrl-C ends it", flush=True)
+
+
+def _row(name: str, text: str) -> None:
+    print(f"{name:<9} {text}", flush=True)
+
+
+def _print_place(result: dict[str, Any]) -> None:
+    _row("network", f"{result['network']}, epoch {result['epoch']}")
+    _row("wallet", result["address"])
+
+
+def _print_windows(windows: dict[str, Any]) -> None:
+    _row("windows", f"{windows['new']} new, {windows['scored']} scores, {windows['in_bank']} in the bank")
+
+
+def _print_epochs(epochs: list[dict[str, Any]]) -> None:
+    """A table. `missed` counts only where nothing but us stopped the epoch: a cap leaves targets on purpose."""
+    rows = [
+        (
+            str(epoch["epoch"]),
+            f"{epoch['distance_threshold']:.3f}",
+            str(epoch["targets_seen"]),
+            str(epoch["fillable"]),
+            str(epoch["filled"]),
+            str(epoch["missed"]) if epoch["ended_by"] == EXHAUSTED else "-",
+            epoch["ended_by"],
+        )
+        for epoch in epochs
+    ]
+    if rows:
+        _print_table(EPOCH_COLUMNS, rows)
+
+
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Numbers to the right, the last column to the left."""
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    for cells in (titles, *rows):
+        right = "  ".join(cell.rjust(width) for cell, width in zip(cells[:-1], widths, strict=False))
+        print(f"  {right}  {cells[-1]}", flush=True)
+
+
+def _print_targets(result: dict[str, Any]) -> None:
+    latency = result["latency_ms"]
+    _row("filled", f"{result['filled']} targets with {result['distinct_windows']} windows")
+    _row(
+        "",
+        f"{result['in_audit']} in audit, {result['claimable']} claimable, {result['claimed']} claimed, "
+        f"{result['false_claims']} false claims",
     )
+    _row("lost", f"{result['lost']} targets that somebody else got first")
+    if result["pending"]:
+        _row("pending", f"{result['pending']} transactions whose outcome the next run finds out")
+    if latency["p50"] is not None:
+        _row("latency", f"birth to submission p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms")
+
+
+def _print_money(money: dict[str, int]) -> None:
+    """Amounts below each other, to the shannon."""
+    lines = [
+        ("earned", money["earned_shannons"]),
+        ("fees", -money["fees_shannons"]),
+        ("bond lost", -money["bond_lost_shannons"]),
+        ("net", money["net_shannons"]),
+        ("bond locked", money["bond_locked_shannons"]),
+    ]
+    amounts = [_soma(amount) for _, amount in lines]
+    width = max(map(len, amounts))
+    for number, ((name, _), amount) in enumerate(zip(lines, amounts, strict=True)):
+        _row("" if number else "money", f"{name:<11}  {amount:>{width}} SOMA")
+
+
+def _soma(shannons: int) -> str:
+    """All nine decimals, so that amounts line up."""
+    whole, fraction = divmod(abs(shannons), SHANNONS_PER_SOMA)
+    return f"{'-' if shannons < 0 else ''}{whole:,}.{fraction:09d}"

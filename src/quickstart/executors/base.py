@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Protocol, TypeAlias
 
 from quickstart.bank.shards import ShardId
+from quickstart.chain.board import sealed_weights_id
 from quickstart.chain.ids import Id32
 from quickstart.chain.transactions import Manifest
 
@@ -23,6 +24,11 @@ class ScoreRequest:
     decryption_key: bytes
     rows: tuple[int, ...] | None = None
     exact: bool = False
+
+    @property
+    def weights_id(self) -> Id32:
+        """Names the weights without opening them (`ActiveModel.weights_id`)."""
+        return sealed_weights_id(self.manifest, self.decryption_key)
 
 
 @dataclass(frozen=True, slots=True)

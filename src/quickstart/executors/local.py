@@ -7,13 +7,15 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from quickstart.errors import QuickstartError, WeightsError
+from quickstart.errors import QuickstartError, StateError, WeightsError
 from quickstart.executors.base import ScoreAnswer, ScoreDone, ScoreFailed, ScoreRequest
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ class LocalExecutor:
     def __init__(self, settings: WorkerSettings, workers: int) -> None:
         self._settings = settings
         self._workers = workers
-        self._running: dict[Future[ScoreAnswer], ScoreRequest] = {}
+        self._running: dict[Future[ScoreAnswer], tuple[ScoreRequest, ProcessPoolExecutor]] = {}
         self._pool: ProcessPoolExecutor | None = None
 
     @property
@@ -62,27 +64,49 @@ class LocalExecutor:
         self._pool = None
 
     def spawn(self, request: ScoreRequest) -> None:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self._workers,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(self._settings,),
-            )
-        self._running[self._pool.submit(_score, request)] = request
+        with _deaf_children():
+            if self._pool is None:
+                self._pool = self._new_pool()
+            try:
+                future = self._pool.submit(_score, request)
+            except BrokenProcessPool:  # a worker died, and nobody has polled since
+                self._pool = self._new_pool()
+                future = self._pool.submit(_score, request)
+        self._running[future] = request, self._pool
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self._workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(self._settings,),
+        )
 
     def poll(self) -> tuple[ScoreAnswer, ...]:
         done = [future for future in self._running if future.done()]
         answers: list[ScoreAnswer] = []
         for future in done:
-            request = self._running.pop(future)
+            request, pool = self._running.pop(future)
             try:
                 answers.append(future.result())
             except BrokenProcessPool:
                 log.warning("a scoring process died; its shard will be scored again")
                 answers.append(ScoreFailed(request, "the scoring process died", model_at_fault=False))
-                self._pool = None
+                if self._pool is pool:  # and not one that has replaced it already
+                    self._pool = None
         return tuple(answers)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes started meanwhile never see the terminal's Ctrl-C, not even while they still import; their parent
+    decides what it means.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Worker:
@@ -102,12 +126,12 @@ class _Worker:
         from quickstart.scoring.engine import Weights
 
         started = time.perf_counter()
-        weights = self.models.get(request.manifest.checksum)
+        weights = self.models.get(request.weights_id)
         if not isinstance(weights, Weights):
             weights = self.store.fetch(request.manifest, request.decryption_key)
             while len(self.models) >= MODELS_IN_MEMORY:
                 self.models.pop(next(iter(self.models)))
-            self.models[request.manifest.checksum] = weights
+            self.models[request.weights_id] = weights
         self.bank.refresh()
         windows = [window.data for window in self.bank.windows(request.shard)]
         rows = range(len(windows)) if request.rows is None else request.rows
@@ -120,11 +144,10 @@ _worker: _Worker | None = None
 
 
 def _start_worker(settings: WorkerSettings) -> None:
-    """Makes a process a scorer: one thread, gone when its parent is, deaf to the terminal's Ctrl-C."""
+    """Makes a process a scorer: one thread, low priority, gone when its parent is."""
     from threadpoolctl import threadpool_limits
 
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threadpool_limits(1)
     os.nice(5)
@@ -144,6 +167,8 @@ def _score(request: ScoreRequest) -> ScoreAnswer:
         raise RuntimeError("the process was not started as a scorer")
     try:
         return _worker.score(request)
+    except StateError:
+        raise  # our own disk: no other model or try would fare better, so it ends the run
     except WeightsError as error:
         return ScoreFailed(request, str(error), model_at_fault=True)
     except QuickstartError as error:

@@ -27,10 +27,9 @@ class ClaimShares:
     @classmethod
     def of(cls, reward: int, bond: int, parameters: Parameters) -> "ClaimShares":
         """Shares of a filled target (§11.3)."""
-        submitter = basis_points(reward, parameters.target_submitter_reward_share_bps)
         model_owner = basis_points(reward, parameters.target_model_reward_share_bps)
         claimer = basis_points(reward, parameters.target_claimer_incentive_bps)
-        return cls(reward - model_owner - claimer if submitter else 0, model_owner, claimer, bond)
+        return cls(reward - model_owner - claimer, model_owner, claimer, bond)
 
 
 def claim_fee(reward: int, parameters: Parameters, *, expired: bool) -> int:
@@ -94,28 +93,34 @@ def _claim_income(
     bond, then the claimer's coin). Which one it was shows in the ids and digests of the coins that were made.
     """
     created = {change.object_id for change in effects.owned_by(owner) if change.created}
-    paid = [
-        ("reward_submitter", int(details["submitter_share"])),
-        ("reward_model", int(details["model_share"])),
-        ("incentive", int(details["incentive"])),
-        ("bond_returned", int(details["bond"])),
-    ]
     incentive = ("incentive", int(details["incentive"]))
     if details["expired"]:
         return {derive_id(effects.digest, 0): incentive}, None
-    layout = [entry for entry in paid if entry[1]]
+    layout = [
+        ("reward_submitter", int(details["submitter_share"])),
+        ("reward_model", int(details["model_share"])),
+        incentive,
+        ("bond_returned", int(details["bond"])),
+    ]
+    if not layout[0][1]:
+        layout = layout[2:]  # without a reward neither share becomes a coin; with one both do, even at 0
+    layout = [entry for entry in layout if entry[1] or entry[0] == "reward_model"]
     income = {
         coin_id: entry
         for number, entry in enumerate(layout)
         if (coin_id := derive_id(effects.digest, number)) in created
     }
     ours = bool(details["ours"])
-    proven = proven_changes(effects, owner, {coin_id: [amount] for coin_id, (_, amount) in income.items()})
-    if income and {coin.coin_id for coin in proven.written} >= income.keys():
+    # A fill of ours that was paid out begins with a coin of ours. Of one that was slashed, the claimer's coin comes
+    # after as many as there are reporters, and may lie where the incentive of a paid one would.
+    begins = not ours or derive_id(effects.digest, 0) in income
+    if begins and income and _proves(income, effects, owner):
         return income, FillState.CLAIMED if ours else None
-    slashed: dict[Id32, tuple[str, int]] = {}
-    for coin_id in created:
-        candidate = proven_changes(effects, owner, {coin_id: [incentive[1]]})
-        if candidate.written:
-            slashed[coin_id] = incentive
+    slashed = {coin_id: incentive for coin_id in created if _proves({coin_id: incentive}, effects, owner)}
     return slashed, FillState.SLASHED if ours else None
+
+
+def _proves(income: Mapping[Id32, tuple[str, int]], effects: Effects, owner: Id32) -> bool:
+    """Whether the effects' digests show every one of these coins with its amount."""
+    found = proven_changes(effects, owner, {coin_id: [amount] for coin_id, (_, amount) in income.items()})
+    return {coin.coin_id for coin in found.written} >= income.keys()

@@ -233,6 +233,18 @@ class Ledger:
     def epoch_reports(self) -> tuple[EpochReport, ...]:
         return tuple(EpochReport(**dict(row)) for row in self._rows("SELECT * FROM epochs ORDER BY epoch"))
 
+    def latest_epoch(self) -> int:
+        """The latest epoch anything of ours happened in or was reported for; 0 for an empty ledger."""
+        query = """
+            SELECT MAX(epoch) AS epoch FROM (
+                SELECT epoch FROM epochs
+                UNION ALL SELECT epoch FROM movements
+                UNION ALL SELECT epoch FROM fills
+                UNION ALL SELECT COALESCE(executed_epoch, epoch) FROM intents
+            )
+        """
+        return int(self._rows(query)[0]["epoch"] or 0)
+
     def publish(self, published: Published) -> None:
         with self._transaction() as database:
             database.execute(
@@ -244,12 +256,13 @@ class Ledger:
         rows = self._rows("SELECT * FROM published")
         return {row["window"]: Published(**dict(row)) for row in rows}
 
-    def name_weights(self, encrypted_checksum: Id32, weights_checksum: Id32) -> None:
-        """Remembers which decrypted weights an encrypted file holds, so that a restart need not fetch it to know."""
+    def name_weights(self, weights_id: Id32, weights_checksum: Id32) -> None:
+        """Remembers which weights an encrypted file and its key hold, so that a restart need not fetch it to know.
+
+        `weights_id`: `ActiveModel.weights_id`.
+        """
         with self._transaction() as database:
-            database.execute(
-                "INSERT OR REPLACE INTO model_weights VALUES (?, ?)", (encrypted_checksum, weights_checksum)
-            )
+            database.execute("INSERT OR REPLACE INTO model_weights VALUES (?, ?)", (weights_id, weights_checksum))
 
     def weights_names(self) -> Mapping[Id32, Id32]:
         rows = self._rows("SELECT * FROM model_weights")
@@ -261,7 +274,10 @@ class Ledger:
         with self._lock:
             cursor = self._database.cursor()
             cursor.row_factory = sqlite3.Row
-            return cursor.execute(query, values).fetchall()
+            try:
+                return cursor.execute(query, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise StateError(f"the ledger {self.path} cannot be read ({error}); restore a copy of it") from error
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._database, self._lock, self)
@@ -287,13 +303,15 @@ class _Transaction:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._ledger._depth -= 1
         try:
-            if self._ledger._depth == 0:
-                self._database.execute("COMMIT" if error is None else "ROLLBACK")
+            if self._ledger._depth == 0 and error is None:
+                self._database.execute("COMMIT")
         except sqlite3.Error as failure:
             raise _state_error(self._ledger.path, failure) from failure
         finally:
+            if self._ledger._depth == 0 and self._database.in_transaction:
+                self._database.rollback()
             self._lock.release()
-        if isinstance(error, sqlite3.OperationalError):
+        if isinstance(error, sqlite3.DatabaseError):
             raise _state_error(self._ledger.path, error) from error
 
 

@@ -97,18 +97,46 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise _cannot_be_opened(path, error) from error
+    try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA foreign_keys = ON")
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise StateError(f"the ledger {path} cannot be opened ({error}); free disk space or restore a copy") from error
+        version = _migrate(database)
+    except sqlite3.DatabaseError as error:
+        database.close()
+        raise _cannot_be_opened(path, error) from error
     if version > len(MIGRATIONS):
         database.close()
         raise StateError(
             f"the ledger {path} is of version {version}, this program knows {len(MIGRATIONS)}; "
             "update the program, or set QUICKSTART_STATE to another folder"
         )
-    for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
-        database.executescript(f"BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;")
     return database
+
+
+def _migrate(database: sqlite3.Connection) -> int:
+    """Runs the migrations a file lacks, each in one commit; the file's version afterwards.
+
+    The version is read inside of the commit: several programs may open a new ledger at the same time.
+    """
+    version = _version(database)
+    while version < len(MIGRATIONS):
+        database.execute("BEGIN IMMEDIATE")
+        version = _version(database)
+        if version < len(MIGRATIONS):
+            for statement in MIGRATIONS[version].split(";"):
+                database.execute(statement)
+            version += 1
+            database.execute(f"PRAGMA user_version = {version}")
+        database.execute("COMMIT")
+    return version
+
+
+def _version(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _cannot_be_opened(path: Path, error: Exception) -> StateError:
+    return StateError(f"the ledger {path} cannot be opened ({error}); free disk space or restore a copy")

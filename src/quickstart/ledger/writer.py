@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from quickstart.errors import StateError
 from quickstart.ledger.ledger import Ledger
 
 T = TypeVar("T")
@@ -35,7 +34,7 @@ class LedgerWriter:
             batch, self._queue = self._queue, []
             try:
                 results = await asyncio.to_thread(self.ledger.group, [operation for operation, _ in batch])
-            except StateError as error:
+            except Exception as error:  # noqa: BLE001 - the whole batch is undone: whoever waits for it must hear why
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):
                 if future.cancelled():

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from quickstart.chain.transactions import Manifest
-from quickstart.errors import WeightsError
+from quickstart.errors import StateError, WeightsError
 from quickstart.scoring.download import Downloader
 from quickstart.scoring.engine import Weights
 from quickstart.scoring.weights import decrypt, parse_weights
@@ -36,11 +36,17 @@ class WeightsStore:
         Raises:
             WeightsError: naming the model's URL, whatever the reason: unreachable, wrong size or checksum,
             wrong key, bad contents.
+            StateError: the cache's own disk is full or refuses; no model's fault.
         """
         try:
             return parse_weights(decrypt(self._encrypted(manifest), key))
-        except (WeightsError, OSError, httpx.HTTPError, httpx.InvalidURL) as error:
+        except (WeightsError, httpx.HTTPError, httpx.InvalidURL) as error:
             raise WeightsError(f"model {manifest.url}: {error or type(error).__name__}") from error
+        except OSError as error:
+            raise StateError(
+                f"the cache of weights {self._root} cannot be written ({error.strerror or error}); "
+                "free disk space, or name another folder with --state"
+            ) from error
 
     def _encrypted(self, manifest: Manifest) -> bytes:
         if not 0 < manifest.size <= self._max_bytes:

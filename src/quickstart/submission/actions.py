@@ -45,10 +45,11 @@ class Situation:
 
     `candidates`: per open target what is safe to send, best first. `taken`: targets with an intent of ours, in
     flight, landed or failed. `published`: windows whose public copy was read back; `publishing`: on their way;
-    `unpublishable`: given up for this run. `free_coins`: coins that pay for one submission. `hits`: landed
-    submissions of this epoch; `fees`: shannons paid in it. `unscored`: scoring to do, the most useful first;
-    `scoring_room`: requests the executor still takes. `settled`: the board was read after everything of ours had
-    become visible, so that what it shows as open is open.
+    `unpublishable`: given up for this run. `free_coins`: coins that pay for one submission; `claim_coins`: coins that
+    pay for any of `claims`, which costs less: bonds that are due come home also when nothing is left for a new one.
+    `hits`: landed submissions of this epoch; `fees`: shannons paid in it. `unscored`: scoring to do, the most useful
+    first; `scoring_room`: requests the executor still takes. `settled`: the board was read after everything of ours
+    had become visible, so that what it shows as open is open.
     """
 
     now: float
@@ -73,6 +74,7 @@ class Situation:
     claims: tuple[Claim, ...]
     claiming: int
     settled: bool
+    claim_coins: int = 0
 
 
 @dataclass(frozen=True, slots=True)

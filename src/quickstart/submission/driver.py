@@ -210,6 +210,7 @@ class Driver:
         cost = parameters.submission_cost(WINDOW_BYTES)
         idle = pool.idle
         claims = () if self._claims is None else self._claims
+        claim_fee = max((claim.fee for claim in claims), default=cost)
         unscored = self._desk.unscored(board) if policy.scoring else ()
         self._left_to_score = self._desk.left_to_score
         number = board.epoch.number
@@ -236,6 +237,7 @@ class Driver:
             claims=tuple(claim for claim in claims if claim.target_id not in self._claiming),
             claiming=len(self._claiming),
             settled=self._claims is not None and self._watch.read_at - self._last_landed >= INDEX_LAG_SECONDS,
+            claim_coins=sum(coin.balance >= claim_fee for coin in idle),
         )
 
     def _perform(self, action: Action) -> None:
@@ -264,7 +266,7 @@ class Driver:
         target = board.targets[candidate.target_id]
         model_id = target.model_ids[candidate.model_index]
         manifest = self._publishing.manifest(candidate.window_checksum)
-        weights = self._desk.weights_names[board.models[model_id].manifest.checksum]
+        weights = self._desk.weights_names[board.models[model_id].weights_id]
         kind = SubmitData(
             target_id=target.target_id,
             manifest=manifest,

@@ -39,7 +39,7 @@ def decide(situation: Situation, policy: Policy) -> tuple[Action, ...]:
         actions.append(Arrange(situation.coin_plan))
     actions += [*submissions, *publications]
     lanes_left = policy.lanes - situation.submitting - situation.claiming - len(submissions)
-    coins_left = situation.free_coins - len(submissions)
+    coins_left = max(situation.free_coins, situation.claim_coins) - len(submissions)
     actions.extend(map(MakeClaim, situation.claims[: max(0, min(lanes_left, coins_left))]))
     if policy.scoring and stopped != SECONDS:
         actions.extend(map(ScoreShards, situation.unscored[: situation.scoring_room]))

@@ -185,7 +185,7 @@ class Outbox:
         read: list[Coin] = []
         for object_id in changes.unproven:
             log.warning("coin %s: its balance is not as the rules predict", format_id(object_id))
-            coin = await self._reader.coin(object_id, effects.version)
+            coin = await self._reader.coin(object_id, self._wallet.address, effects.version)
             if coin is not None:
                 read.append(coin)
         return CoinChanges((*changes.written, *read), changes.gone, frozenset())
@@ -194,7 +194,7 @@ class Outbox:
         log.warning("%s: refused, nothing happened: %s", format_digest(intent.digest), refusal)
         await self._writer.write(lambda ledger: ledger.refuse(intent.digest, str(refusal), _now_ms()))
         for coin in intent.coins:
-            current = await self._reader.coin(coin.coin_id)
+            current = await self._reader.coin(coin.coin_id, self._wallet.address)
             self.pool.drop(coin.coin_id)
             if current is not None:
                 self.pool.adopt(current)

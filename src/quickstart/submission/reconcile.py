@@ -49,10 +49,10 @@ async def reconcile(reader: NetworkReader, writer: LedgerWriter, owner: Id32, ep
     listed = await reader.coins(owner)
     known = writer.ledger.coins()
     found = compare(known, listed)
-    vanished = [coin for coin in found.vanished if await reader.coin(coin.coin_id) is None]
+    vanished = [coin for coin in found.vanished if await reader.coin(coin.coin_id, owner) is None]
     movements: dict[Id32, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     claimed: list[Id32] = []
-    appeared = [coin for stale in found.appeared if (coin := await reader.coin(stale.coin_id)) is not None]
+    appeared = [coin for stale in found.appeared if (coin := await reader.coin(stale.coin_id, owner)) is not None]
     for coin in appeared:
         transaction = await reader.previous_transaction(coin.coin_id) or coin.coin_id
         target = await _claimed_by_other(reader, writer.ledger, transaction)

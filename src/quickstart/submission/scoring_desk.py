@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from quickstart.bank import Bank, BankView, ShardId
 from quickstart.chain.board import ActiveModel, Board, OpenTarget
 from quickstart.chain.ids import Id32, format_id
+from quickstart.chain.transactions import Manifest
 from quickstart.executors.base import Executor, ScoreAnswer, ScoreFailed, ScoreRequest
 from quickstart.matching.coverage import coverage
 from quickstart.matching.fillable import fillable
@@ -27,7 +28,8 @@ COVERAGE_SEED = 0
 class ScoringDesk:
     """Owns the bank's view and the matches of the open targets.
 
-    `weights_names`: encrypted checksum -> checksum of the decrypted weights, as far as known.
+    `weights_names`: a model's `weights_id` -> checksum of its decrypted weights, as far as known. `excluded`: model
+    id -> why it, and every target that needs it, is left out.
     """
 
     def __init__(self, bank: Bank, executor: Executor, weights_names: Mapping[Id32, Id32]) -> None:
@@ -43,6 +45,7 @@ class ScoringDesk:
         self._queued_models: Mapping[Id32, ActiveModel] = {}
         self._sizes: dict[ShardId, int] = {}
         self.weights_names = dict(weights_names)
+        self._unusable: set[tuple[Manifest, bytes]] = set()
         self.excluded: dict[Id32, str] = {}
 
     @property
@@ -75,19 +78,22 @@ class ScoringDesk:
             work = Work(request.shard, request.model_id, request.rows, request.exact)
             self._running.discard(work)
             if isinstance(answer, ScoreFailed):
-                self._failed(work, request.manifest.checksum, answer)
+                self._failed(work, answer)
             else:
-                self.weights_names[request.manifest.checksum] = answer.weights_checksum
+                self.weights_names[request.weights_id] = answer.weights_checksum
         if answers:
             self.bank.refresh()
             self._view = None
             self._queue = None
         return answers
 
-    def _failed(self, work: Work, encrypted_checksum: Id32, answer: ScoreFailed) -> None:
+    def _failed(self, work: Work, answer: ScoreFailed) -> None:
         self._tries[work] = self._tries.get(work, 0) + 1
+        if work.exact:
+            self._exact[work] = False
         if answer.model_at_fault or self._tries[work] >= TRIES_PER_WORK:
-            self.excluded[encrypted_checksum] = answer.reason
+            self._unusable.add((answer.request.manifest, answer.request.decryption_key))
+            self.excluded[work.model_id] = answer.reason
             log.error(
                 "model %s is excluded, and every target that needs it: %s",
                 format_id(work.model_id),
@@ -115,7 +121,7 @@ class ScoringDesk:
         return waiting + sum(len(w.rows) if w.rows else self._sizes.get(w.shard, 0) for w in self._running)
 
     def _is_scored(self, shard: ShardId, model: ActiveModel) -> bool:
-        name = self.weights_names.get(model.manifest.checksum)
+        name = self.weights_names.get(model.weights_id)
         return name is not None and self.bank.is_scored(shard, name)
 
     def _exact_work(self, board: Board) -> tuple[Work, ...]:
@@ -128,10 +134,17 @@ class ScoringDesk:
                 shard, position = self.bank.locate(candidate.row)
                 for model_id in target.model_ids:
                     self._exact.setdefault(Work(shard, model_id, (position,), exact=True), False)
-        return tuple(work for work, started in self._exact.items() if not started and work.model_id in board.models)
+        return tuple(
+            work
+            for work, started in self._exact.items()
+            if not started and work.model_id in board.models and self._usable(board.models[work.model_id])
+        )
 
     def _usable(self, model: ActiveModel) -> bool:
-        return model.manifest.checksum not in self.excluded
+        """Judged by where the weights lie, what they are, and their key: a copy of somebody's weights at a dead
+        address, or with another key, does not take the original with it.
+        """
+        return (model.manifest, model.decryption_key) not in self._unusable
 
     def view(self) -> BankView:
         if self._view is None:
@@ -150,9 +163,9 @@ class ScoringDesk:
         wanted = self.match_targets(fresh, board)
         if wanted:
             own = frozenset(
-                self.weights_names[model.manifest.checksum]
+                self.weights_names[model.weights_id]
                 for model in board.models.values()
-                if model.owner == owner and model.manifest.checksum in self.weights_names
+                if model.owner == owner and model.weights_id in self.weights_names
             )
             self._matches.update(await asyncio.to_thread(self._matcher.match, view, wanted, own_models=own))
         return {target_id: matches.sendable for target_id, matches in self._matches.items() if matches.sendable}
@@ -163,7 +176,7 @@ class ScoringDesk:
         for target in targets:
             models = [board.models.get(model_id) for model_id in target.model_ids]
             names = [
-                self.weights_names.get(model.manifest.checksum) if model is not None and self._usable(model) else None
+                self.weights_names.get(model.weights_id) if model is not None and self._usable(model) else None
                 for model in models
             ]
             known = tuple(name for name in names if name is not None)
@@ -174,9 +187,9 @@ class ScoringDesk:
     async def coverage(self, board: Board) -> float:
         """Share of random targets this bank can fill at the board's threshold, 0 to 1."""
         names = tuple(
-            self.weights_names[model.manifest.checksum]
+            self.weights_names[model.weights_id]
             for model in board.models.values()
-            if model.manifest.checksum in self.weights_names and self._usable(model)
+            if model.weights_id in self.weights_names and self._usable(model)
         )
         if not names:
             return 0.0

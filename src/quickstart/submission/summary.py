@@ -35,6 +35,7 @@ def summary(ledger: Ledger, *, since_epoch: int = 0, current_epoch: int | None =
         "false_claims": sum(fill.state is FillState.SLASHED for fill in fills),
         "lost": ledger.counts(IntentKind.SUBMIT).get(IntentStatus.FAILED, 0),
         "pending": len(ledger.pending()),
+        "claims_landed": ledger.counts(IntentKind.CLAIM).get(IntentStatus.LANDED, 0),
         "missed": sum(report.missed for report in reports if report.ended_by == EXHAUSTED),
         "distinct_windows": len({fill.window for fill in fills}),
         "epochs": [asdict(report) for report in reports],

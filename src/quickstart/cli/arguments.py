@@ -1,0 +1,143 @@
+"""Command lines: options, their types, and usage errors in one line. Loads nothing but the standard library."""
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from quickstart.errors import EXIT_USAGE
+
+NETWORKS = ("devnet", "localnet")
+ENGINES = ("auto", "numpy", "torch")
+
+MOST_WINDOWS = 10_000_000
+MOST_LANES = 64
+MOST_WORKERS = 256
+MOST_EPOCHS = 10_000
+MOST_HITS = 1_000_000
+MOST_SEED = 2**63 - 1
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the whole usage is a `--help` away."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"error: {message}; `{self.prog} --help` lists what can be given\n")
+
+
+def submit_parser() -> CommandParser:
+    parser = CommandParser("submit", "Score data, submit what fits, and on a devnet age the epochs and claim.")
+    add_network_arguments(parser)
+    add = parser.add_argument
+    add(
+        "--source",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder to cut windows from; repeatable (default: Python's own library)",
+    )
+    add("--windows", type=whole(1, MOST_WINDOWS), metavar="N", help="new windows to score in this run")
+    add("--epochs", type=whole(1, MOST_EPOCHS), default=4, metavar="N", help="epochs of submitting (default 4)")
+    add(
+        "--max-hits",
+        type=whole(1, MOST_HITS),
+        default=150,
+        metavar="N",
+        help="submissions per epoch at most (default 150)",
+    )
+    add("--seconds", type=seconds, metavar="S", help="length of an epoch of submitting at most")
+    add("--lanes", type=whole(1, MOST_LANES), metavar="K", help="transactions in flight (default 8)")
+    add(
+        "--workers",
+        type=whole(1, MOST_WORKERS),
+        metavar="N",
+        default=os.cpu_count() or 1,
+        help="scoring processes (default: one per core)",
+    )
+    add("--engine", choices=ENGINES, default="auto", help="what scores (default auto)")
+    add(
+        "--seed",
+        type=whole(0, MOST_SEED),
+        default=0,
+        metavar="N",
+        help="order in which windows are cut, and a new devnet's chain (default 0)",
+    )
+    add("--dry-run", action="store_true", help="score and match, but publish, sign and send nothing")
+    add_output_arguments(parser)
+    return parser
+
+
+def claim_parser() -> CommandParser:
+    parser = CommandParser("claim", "Claim everything of ours that is claimable.")
+    add_network_arguments(parser)
+    add_output_arguments(parser)
+    parser.set_defaults(seed=0)
+    return parser
+
+
+def status_parser() -> CommandParser:
+    parser = CommandParser("status", "What your wallets have filled and earned, from their ledgers.")
+    add_state_argument(parser)
+    add_output_arguments(parser)
+    return parser
+
+
+def devnet_parser() -> CommandParser:
+    from quickstart.devnet.config import add_arguments
+
+    parser = CommandParser("devnet", "Serve an embedded SOMA network until Ctrl-C.")
+    add_arguments(parser)
+    add_output_arguments(parser)
+    return parser
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--network`, `--rpc-url` and what goes with them."""
+    parser.add_argument(
+        "--network",
+        choices=NETWORKS,
+        help="devnet: an embedded network, started and stopped by the command; localnet: a node on this machine",
+    )
+    parser.add_argument("--rpc-url", metavar="URL", help="any full node (also QUICKSTART_RPC_URL)")
+    parser.add_argument("--faucet-url", metavar="URL", help="its faucet, if it has one")
+    parser.add_argument("--admin-url", metavar="URL", help="its admin service, if we may end its epochs")
+    parser.add_argument("--local", action="store_true", help="run the loop on this machine")
+    add_state_argument(parser)
+
+
+def add_state_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--state", metavar="DIR", type=Path, help="state folder (also QUICKSTART_STATE)")
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    parser.add_argument("--verbose", action="store_true", help="log every step")
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Type of an option: a whole number from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        digits = text.strip().replace("_", "")
+        if digits.isascii() and digits.isdigit() and len(digits) <= len(str(most)) and least <= int(digits) <= most:
+            return int(digits)
+        raise argparse.ArgumentTypeError(f"a whole number from {least} to {most} is wanted, not {text[:40]!r}")
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    """Type of an option: a finite number of seconds above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"a number of seconds above 0 is wanted, not {text[:40]!r}")
+    return value

@@ -1,0 +1,75 @@
+"""The state folder: its version, and the key of networks of our own."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quickstart.errors import KeyFormatError, StateError
+
+if TYPE_CHECKING:
+    from quickstart.chain.keys import Wallet
+
+STATE_VERSION = 1
+
+_REMEDY = "free disk space, mend its permissions, or name another folder with --state"
+
+
+def open_state(folder: Path) -> Path:
+    """The state folder, made if needed.
+
+    Raises:
+        StateError: it is of a newer version, or cannot be written.
+    """
+    marker = folder / "version"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not marker.exists():
+            _write_durably(marker, f"{STATE_VERSION}\n")
+        version = int(marker.read_text())
+    except ValueError as error:
+        raise StateError(f"{marker} does not hold a version; name another folder with --state") from error
+    except OSError as error:
+        raise StateError(f"the state folder {folder} cannot be used ({error.strerror}); {_REMEDY}") from error
+    if version > STATE_VERSION:
+        raise StateError(
+            f"the state folder {folder} is of version {version}, this program knows {STATE_VERSION}; "
+            "update the program, or name another folder with --state"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StateError(f"the state folder {folder} cannot be used (it is read-only); {_REMEDY}")
+    return folder
+
+
+def throw_away_wallet(path: Path) -> "Wallet":
+    """A key for a network whose coins are worth nothing; readable by its owner only, durable before it is used.
+
+    Raises:
+        StateError: the file cannot be written, or holds something else.
+    """
+    from quickstart.chain.keys import Wallet
+
+    try:
+        if path.exists():
+            return Wallet.parse(path.read_text())
+        wallet = Wallet.generate()
+        _write_durably(path, wallet.secret.hex() + "\n")
+    except OSError as error:
+        raise StateError(f"the key {path} cannot be used ({error.strerror}); {_REMEDY}") from error
+    except (KeyFormatError, UnicodeDecodeError):
+        raise StateError(f"{path} holds no key; restore it, or name another folder with --state") from None
+    return wallet
+
+
+def _write_durably(path: Path, text: str) -> None:
+    """Whole or not at all, and on the disk before this returns."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
