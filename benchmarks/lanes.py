@@ -37,7 +37,7 @@ from quickstart.devnet.process import DevnetProcess
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import IntentKind
 from quickstart.ledger.writer import LedgerWriter
-from quickstart.submission.driver import record_settled
+from quickstart.submission.fills import record_settled
 from quickstart.submission.outbox import NotSent, Outbox
 from quickstart.units import SHANNONS_PER_SOMA
 

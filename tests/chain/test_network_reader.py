@@ -123,6 +123,7 @@ def test_a_fill_closes_one_target_and_opens_another(devnet: Served, fills: int) 
     assert before.targets.keys() - after.targets.keys() == set(filled)
     fresh = after.targets.keys() - before.targets.keys()
     assert len(fresh) == fills
+    assert all(after.targets[kept] is before.targets[kept] for kept in after.targets.keys() & before.targets.keys())
     for target_id in fresh:
         stored = devnet.node.state.target(target_id)
         assert stored is not None

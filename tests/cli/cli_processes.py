@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ class Shell:
             try:
                 yield Running(process)
             finally:
-                if process.poll() is None:
+                with suppress(ProcessLookupError):  # the usual case: nobody of the group is left
                     os.killpg(process.pid, signal.SIGKILL)
 
     @staticmethod
@@ -112,6 +112,15 @@ class Running:
         started = time.monotonic() if started is None else started
         out, err = self.process.communicate(timeout=LIMIT_SECONDS)
         return Finished(self.process.returncode, out, err, time.monotonic() - started)
+
+    def until(self, what: Callable[[], object]) -> None:
+        """Waits until `what()` is true, which must happen while the command runs."""
+
+        def happened() -> object:
+            assert self.process.poll() is None, f"it ended first: {self.finish().err}"
+            return what()
+
+        wait_until(happened)
 
     def kill(self) -> None:
         """SIGKILL to the command alone: nobody tells its children."""

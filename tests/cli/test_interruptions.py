@@ -59,10 +59,10 @@ def test_killed_met_interrupted_and_finished(shell: Shell, state: Path) -> None:
 
     # Killed in the middle, with submissions in flight, while a `claim` waits for it: that one takes over.
     with shell.started(*LINE, "--state", state, "--epochs", 3, "--json") as killed:
-        wait_until(lambda: fills(state) >= 3)
+        killed.until(lambda: fills(state) >= 3)
         killed.process.send_signal(signal.SIGSTOP)
         with shell.started("claim", "--network", "devnet", "--state", state, "--json") as waiting:
-            wait_until(lambda: list(state.glob("networks/*/*/requests/*.request")))
+            waiting.until(lambda: list(state.glob("networks/*/*/requests/*.request")))
             killed.kill()
             wait_until(lambda: not killed.others_alive(), seconds=3.0)
             taken_over = waiting.finish()
@@ -73,7 +73,7 @@ def test_killed_met_interrupted_and_finished(shell: Shell, state: Path) -> None:
     # Started again; another `submit` is turned away, a `claim` is made by the one that runs.
     before = fills(state)
     with shell.started(*LINE, "--state", state, "--epochs", 50) as running:
-        wait_until(lambda: fills(state) > before + 2)
+        running.until(lambda: fills(state) > before + 2)
         turned_away = shell.run(*LINE, "--state", state, "--json")
         assert turned_away.code == 2
         assert turned_away.out == ""

@@ -30,7 +30,7 @@ from quickstart.devnet.server import DevnetServer
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import IntentKind
 from quickstart.ledger.writer import LedgerWriter
-from quickstart.submission.driver import record_settled
+from quickstart.submission.fills import record_settled
 from quickstart.submission.outbox import AlsoRecord, NotSent, Outbox, Settled
 
 T = TypeVar("T")

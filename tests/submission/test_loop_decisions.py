@@ -107,6 +107,21 @@ window_sets = st.frozensets(st.integers(0, 5).map(window), max_size=5)
 
 @st.composite
 def situations(draw: st.DrawFn) -> Situation:
+    """Every second one with plenty to send, so that only lanes, coins and caps hold it back."""
+    if draw(st.booleans()):
+        return replace(
+            NOTHING_TO_DO,
+            board=board(*range(7)),
+            candidates=candidates({n: [n % 6] for n in range(7)}),
+            published=frozenset(map(window, range(6))),
+            submitting=draw(st.integers(0, 3)),
+            claiming=draw(st.integers(0, 2)),
+            free_coins=draw(st.integers(0, 8)),
+            hits=draw(small),
+            bond_outstanding=draw(small) * BOND,
+            fees=draw(st.integers(0, 5)) * 2_200,
+            claims=tuple(map(claim, range(draw(small)))),
+        )
     free_coins = draw(small)
     return Situation(
         now=100.0 + draw(st.integers(0, 20)),
@@ -375,6 +390,31 @@ def test_publishing_comes_before_submitting_and_a_public_second_best_before_wait
     assert decide(second, Policy()) == (Submit(candidate(1, 3)),)
     both = replace(open_one, published=frozenset({window(2), window(3)}))
     assert decide(both, Policy()) == (Submit(candidate(1, 2)),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy", "sent"),
+    [
+        ({}, Policy(lanes=8, max_hits_per_epoch=None), 5),
+        ({"submitting": 2}, Policy(lanes=4), 2),
+        ({"claiming": 3}, Policy(lanes=4), 1),
+        ({"free_coins": 1}, Policy(), 1),
+        ({"hits": 1, "submitting": 2}, Policy(max_hits_per_epoch=4), 1),
+        ({"bond_outstanding": BOND, "submitting": 2}, Policy(bond_cap=4 * BOND), 1),
+        ({"bond_outstanding": BOND, "submitting": 2}, Policy(bond_cap=3 * BOND), 0),
+        ({"fees": 4_999}, Policy(gas_cap=5_000), 5),
+        ({"fees": 5_000, "submitting": 1}, Policy(gas_cap=5_000), 0),
+    ],
+)
+def test_what_is_in_flight_counts_against_every_limit(changes: dict[str, object], policy: Policy, sent: int) -> None:
+    ready = replace(
+        NOTHING_TO_DO,
+        board=board(*range(5)),
+        candidates=candidates({n: [n] for n in range(5)}),
+        published=frozenset(map(window, range(5))),
+    )
+    actions = decide(replace(ready, **changes), policy)  # type: ignore[arg-type]
+    assert len(of_type(actions, Submit)) == sent
 
 
 def test_one_window_may_serve_many_targets() -> None:

@@ -47,9 +47,8 @@ def submit_parser() -> CommandParser:
     add(
         "--max-hits",
         type=whole(1, MOST_HITS),
-        default=150,
         metavar="N",
-        help="submissions per epoch at most (default 150)",
+        help="submissions per epoch at most (default: 150 with --network, else no limit)",
     )
     add("--seconds", type=seconds, metavar="S", help="length of an epoch of submitting at most")
     add("--lanes", type=whole(1, MOST_LANES), metavar="K", help="transactions in flight (default 8)")

@@ -29,6 +29,9 @@ WEIGHTS_CACHE_BYTES = 40 * GIB
 DEVNET_WINDOWS = 320
 """What a run on a network of our own scores when nothing is said: a minute on two cores."""
 
+LOCAL_MAX_HITS = 150
+"""Submissions per epoch there, when nothing is said: enough to make the difficulty climb."""
+
 
 def run_submit(arguments: argparse.Namespace) -> int:
     """The loop on this machine: the main job on a devnet, the real thing on another network."""
@@ -41,7 +44,7 @@ def run_submit(arguments: argparse.Namespace) -> int:
     plan = Plan(
         policy=Policy(
             lanes=arguments.lanes or settings.lanes,
-            max_hits_per_epoch=arguments.max_hits,
+            max_hits_per_epoch=arguments.max_hits or (LOCAL_MAX_HITS if arguments.network else None),
             epoch_seconds=arguments.seconds,
             bond_cap=settings.bond_cap_shannons,
             gas_cap=settings.gas_cap_shannons,

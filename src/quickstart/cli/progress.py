@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from quickstart.submission.driver import Progress
+    from quickstart.submission.progress import Progress
 
 PLAIN_EVERY_SECONDS = 5.0
 REFRESHES_PER_SECOND = 8

@@ -116,7 +116,7 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _print_targets(result: dict[str, Any]) -> None:
     latency = result["latency_ms"]
-    _row("filled", f"{result['filled']} targets with {result['distinct_windows']} windows")
+    _row("filled", f"{result['filled']} targets, with {result['distinct_windows']} distinct windows")
     _row(
         "",
         f"{result['in_audit']} in audit, {result['claimable']} claimable, {result['claimed']} claimed, "

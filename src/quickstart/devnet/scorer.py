@@ -5,7 +5,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from quickstart.chain.transactions import Manifest
 
 _LINE_LIMIT = 64 * 1024 * 1024
+_ENDED: Mapping[str, object] = {"data_problem": "the scoring process ended", "may_pass": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Scorer:
         self._blobs = blobs
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+        self._stopped = False
 
     async def score(self, request: ScoreRequest) -> list[ModelScore | ModelProblem] | DataProblem:
         """One answer per model, in the request's order, or why the data cannot be used."""
@@ -76,20 +78,31 @@ class Scorer:
         return [_read_result(result) for result in results]
 
     async def stop(self) -> None:
-        """Ends the worker at once."""
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
+        """Ends the worker at once, and for good: whoever waits for an answer is told that there is none."""
+        self._stopped = True
+        self._kill()
+        # Not before an exchange under way has ended: one that is cut off while it starts a process never ends.
+        async with self._turn:
+            self._kill()
+            if self._process is not None:
+                await self._process.wait()
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
 
     async def _exchange(self, line: bytes) -> dict[str, object]:
         async with self._turn:
             return await self._ask(line)
 
     async def _ask(self, line: bytes) -> dict[str, object]:
+        if self._stopped:
+            return dict(_ENDED)
         process = self._process
         if process is None or process.returncode is not None:
             process = self._process = await self._start()
+            if self._stopped:
+                return dict(_ENDED)
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -99,7 +112,7 @@ class Scorer:
         except ConnectionError:
             reply = b""
         if not reply:
-            return {"data_problem": "the scoring process ended", "may_pass": True}
+            return dict(_ENDED)
         answer = json.loads(reply)
         assert isinstance(answer, dict)
         return answer

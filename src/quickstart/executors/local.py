@@ -12,6 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
 
@@ -102,6 +103,7 @@ def _deaf_children() -> Iterator[None]:
     """Processes started meanwhile never see the terminal's Ctrl-C, not even while they still import; their parent
     decides what it means.
     """
+    resource_tracker.ensure_running()  # its start lets Ctrl-C through again, so it comes first
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,6 +1,10 @@
 """The ledger's tables. Migrations are appended, never edited; a file newer than this program is refused."""
 
+import fcntl
+import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from quickstart.errors import StateError
@@ -100,11 +104,12 @@ def connect(path: Path) -> sqlite3.Connection:
     except (sqlite3.DatabaseError, OSError) as error:
         raise _cannot_be_opened(path, error) from error
     try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute("PRAGMA foreign_keys = ON")
-        version = _migrate(database)
-    except sqlite3.DatabaseError as error:
+        with _alone_in(path.parent):
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            database.execute("PRAGMA foreign_keys = ON")
+            version = _migrate(database)
+    except (sqlite3.DatabaseError, OSError) as error:
         database.close()
         raise _cannot_be_opened(path, error) from error
     if version > len(MIGRATIONS):
@@ -116,26 +121,25 @@ def connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _migrate(database: sqlite3.Connection) -> int:
-    """Runs the migrations a file lacks, each in one commit; the file's version afterwards.
-
-    The version is read inside of the commit: several programs may open a new ledger at the same time.
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keeps other programs that open a ledger in `folder` waiting: SQLite itself does not wait where one of two turns
+    the write-ahead log on.
     """
-    version = _version(database)
-    while version < len(MIGRATIONS):
-        database.execute("BEGIN IMMEDIATE")
-        version = _version(database)
-        if version < len(MIGRATIONS):
-            for statement in MIGRATIONS[version].split(";"):
-                database.execute(statement)
-            version += 1
-            database.execute(f"PRAGMA user_version = {version}")
-        database.execute("COMMIT")
-    return version
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
-def _version(database: sqlite3.Connection) -> int:
-    return int(database.execute("PRAGMA user_version").fetchone()[0])
+def _migrate(database: sqlite3.Connection) -> int:
+    """Runs the migrations a file lacks, each in one commit; the file's version afterwards."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+        database.executescript(f"BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;")
+    return max(int(version), len(MIGRATIONS))
 
 
 def _cannot_be_opened(path: Path, error: Exception) -> StateError:

@@ -94,7 +94,7 @@ class Outbox:
 
         Raises:
             LeaseHeldError: the lease was lost; nothing was signed.
-            ConflictError: a live intent already names the target or a coin; nothing was signed or sent.
+            ConflictError: a live intent already names the target or a coin; nothing was recorded or sent.
         """
         transaction = TransactionData(kind, self._wallet.address, tuple(coin.ref for coin in coins[:gas]))
         data = transaction.encode()

@@ -6,6 +6,7 @@ Only called with nothing in flight, since listings lag behind execution.
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from quickstart.chain.client import NetworkReader
@@ -45,7 +46,8 @@ def compare(known: tuple[Coin, ...], listed: tuple[Coin, ...]) -> Discrepancy:
 
 async def reconcile(reader: NetworkReader, writer: LedgerWriter, owner: Id32, epoch: int) -> tuple[Coin, ...]:
     """Brings the ledger up to the chain and returns our coins."""
-    await _restore_fills(reader, writer, owner)
+    on_chain = frozenset(await reader.fills_of(owner))
+    await _restore_fills(reader, writer, on_chain)
     listed = await reader.coins(owner)
     known = writer.ledger.coins()
     found = compare(known, listed)
@@ -70,6 +72,10 @@ async def reconcile(reader: NetworkReader, writer: LedgerWriter, owner: Id32, ep
         log.warning("coin %s is gone", format_id(coin.coin_id))
         movements[coin.coin_id]["external"] -= coin.balance
 
+    slashed = _slashed_by_others(writer.ledger.fills(FillState.FILLED), on_chain | set(claimed), epoch)
+    for target_id in slashed:
+        log.error("the fill of %s was judged false: its bond is lost", format_id(target_id))
+
     def write(ledger: Ledger) -> None:
         ledger.forget_coins(coin.coin_id for coin in vanished)
         ledger.keep_coins([*appeared, *(after for _, after in found.changed)])
@@ -77,6 +83,8 @@ async def reconcile(reader: NetworkReader, writer: LedgerWriter, owner: Id32, ep
             ledger.move(transaction, [Movement(item, amount) for item, amount in items.items()], epoch)
         for target_id in claimed:
             ledger.mark_fill(target_id, FillState.CLAIMED)
+        for target_id in slashed:
+            ledger.mark_fill(target_id, FillState.SLASHED)
 
     await writer.write(write)
     return writer.ledger.coins()
@@ -91,10 +99,18 @@ async def _claimed_by_other(reader: NetworkReader, ledger: Ledger, transaction: 
     return next((open_fills[target_id] for target_id in effects.deleted() if target_id in open_fills), None)
 
 
-async def _restore_fills(reader: NetworkReader, writer: LedgerWriter, owner: Id32) -> None:
+def _slashed_by_others(fills: Iterable[Fill], accounted: Set[Id32], epoch: int) -> list[Id32]:
+    """Fills that somebody claimed and that paid us nothing: a quorum had reported them. Pure.
+
+    `accounted`: fills that are still on the chain, or whose coins have reached us.
+    """
+    return [f.target_id for f in fills if f.epoch + 1 < epoch and f.target_id not in accounted]
+
+
+async def _restore_fills(reader: NetworkReader, writer: LedgerWriter, on_chain: Set[Id32]) -> None:
     """Adds fills the chain has under our address and the ledger has not."""
     known = {fill.target_id for fill in writer.ledger.fills()}
-    missing = [target_id for target_id in await reader.fills_of(owner) if target_id not in known]
+    missing = [target_id for target_id in on_chain if target_id not in known]
     restored: list[Fill] = []
     for target_id in missing:
         contents = await reader.target(target_id)

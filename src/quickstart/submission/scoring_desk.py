@@ -45,6 +45,7 @@ class ScoringDesk:
         self._queued_models: Mapping[Id32, ActiveModel] = {}
         self._sizes: dict[ShardId, int] = {}
         self.weights_names = dict(weights_names)
+        self.windows_scored = 0
         self._unusable: set[tuple[Manifest, bytes]] = set()
         self.excluded: dict[Id32, str] = {}
 
@@ -81,6 +82,7 @@ class ScoringDesk:
                 self._failed(work, answer)
             else:
                 self.weights_names[request.weights_id] = answer.weights_checksum
+                self.windows_scored += answer.windows
         if answers:
             self.bank.refresh()
             self._view = None

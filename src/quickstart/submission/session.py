@@ -24,13 +24,15 @@ from quickstart.chain.lease import FileLease
 from quickstart.data.filters import FilterCounts, usable_windows
 from quickstart.data.window import WINDOW_BYTES, Source, Window
 from quickstart.errors import FundsError, UsageError
-from quickstart.executors.base import Executor, ScoreDone
+from quickstart.executors.base import Executor
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.actions import Policy
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
-from quickstart.submission.driver import INTERRUPTED, TICK_SECONDS, Driver, Reporter, record_settled
+from quickstart.submission.driver import INTERRUPTED, TICK_SECONDS, Driver
+from quickstart.submission.fills import record_settled
 from quickstart.submission.outbox import Outbox
+from quickstart.submission.progress import Reporter
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.reconcile import reconcile
 from quickstart.submission.requests import RequestBox
@@ -170,9 +172,8 @@ class Session:
             reader = NetworkReader(await connect(self.network.endpoints), self.network.endpoints.rpc)
             board = await self._first_board(reader)
             desk, counts = await self._open_desk(stack, ledger)
-            scored = 0
             while not self._stopped:
-                scored += sum(answer.windows for answer in desk.collect() if isinstance(answer, ScoreDone))
+                desk.collect()
                 await desk.match(board, self.wallet.address)
                 work = desk.unscored(board)
                 if not work and not desk.running:
@@ -190,7 +191,7 @@ class Session:
                 "address": format_id(self.wallet.address),
                 "epoch": board.epoch.number,
                 "interrupted": self._stopped,
-                "windows": {"new": counts.passed, "in_bank": desk.view().n, "scored": scored},
+                "windows": {"new": counts.passed, "in_bank": desk.view().n, "scored": desk.windows_scored},
                 "open_targets": len(board.targets),
                 "would_submit": len(candidates),
             }
@@ -228,7 +229,7 @@ class Session:
             await asyncio.sleep(INDEX_LAG_SECONDS)
             coins = await reconcile(reader, writer, owner, board.epoch.number)
         balance = sum(coin.balance for coin in coins)
-        if self.plan.epochs and balance < needed:
+        if self.plan.epochs and balance < needed and not writer.ledger.bond_outstanding():
             raise FundsError(
                 f"{format_id(owner)} holds {format_soma(balance)}, one submission needs {format_soma(needed)} "
                 "for bond and fees: send SOMA to that address"
@@ -254,7 +255,7 @@ class Session:
     ) -> dict[str, Any]:
         await asyncio.sleep(INDEX_LAG_SECONDS)
         assert self._driver is not None
-        current = self._driver.board()
+        current = self._driver.board
         result = summary(ledger, since_epoch=board.epoch.number, current_epoch=current.epoch.number)
         on_chain = sum(coin.balance for coin in await reader.coins(self.wallet.address))
         result["books"] |= {
@@ -272,7 +273,7 @@ class Session:
                 "new": counts.passed,
                 "rejected": dict(counts.rejected),
                 "in_bank": desk.view().n,
-                "scored": self._driver.windows_scored,
+                "scored": desk.windows_scored,
             },
             "coverage": {"distance_threshold": threshold, "share": await desk.coverage(current)},
             "excluded_models": {k.hex(): reason for k, reason in desk.excluded.items()},

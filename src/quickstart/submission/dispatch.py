@@ -1,0 +1,184 @@
+"""Carries actions out: each becomes a task, and what is in flight is known until it has settled."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from quickstart.chain.board import Board
+from quickstart.chain.coins import Coin
+from quickstart.chain.ids import Id32, format_id
+from quickstart.chain.outcomes import RefusalReason
+from quickstart.chain.transactions import ClaimRewards, SubmitData
+from quickstart.chain.treasury import Merge, Plan, Split, kind_of
+from quickstart.data.window import WINDOW_BYTES
+from quickstart.ledger.ledger import ConflictError
+from quickstart.ledger.records import IntentKind
+from quickstart.matching.values import Candidate
+from quickstart.submission.actions import Action, Arrange, MakeClaim, Publish, ScoreShards, Submit
+from quickstart.submission.claims import Claim
+from quickstart.submission.outbox import NotSent, Outbox, Settled
+from quickstart.submission.publishing import PublishingDesk
+from quickstart.submission.scoring_desk import ScoringDesk
+
+log = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 1.0
+
+PASSING = frozenset({RefusalReason.STALE_COIN, RefusalReason.LOCKED_COIN, RefusalReason.NOTHING_SENT})
+"""Refusals that say nothing against the claim itself: it may be sent again with another coin."""
+
+
+class Dispatch:
+    """Starts actions and waits for them. `on_change` is called whenever one has ended.
+
+    `claims_made`: targets whose claim was sent, whatever came of it. `refused`: targets whose submission a node
+    refused for good; neither is tried again.
+    """
+
+    def __init__(
+        self,
+        owner: Id32,
+        desk: ScoringDesk,
+        publishing: PublishingDesk,
+        outbox: Outbox,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._owner = owner
+        self._desk = desk
+        self._publishing = publishing
+        self._outbox = outbox
+        self._on_change = on_change
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.submitting: set[Id32] = set()
+        self.claiming: set[Id32] = set()
+        self.claims_made: set[Id32] = set()
+        self.refused: set[Id32] = set()
+        self.arranging = False
+        self.last_settled = time.monotonic()
+
+    @property
+    def in_flight(self) -> int:
+        """Submissions and claims on their way."""
+        return len(self.submitting) + len(self.claiming)
+
+    def perform(self, action: Action, board: Board, seen_ms: Mapping[Id32, int]) -> None:
+        """Starts one action. Without a coin for it, nothing: the next decision knows better.
+
+        `seen_ms`: when each open target was first seen, in milliseconds since 1970.
+        """
+        if isinstance(action, ScoreShards):
+            self._desk.start(action.work, board)
+        elif isinstance(action, Publish):
+            self._publishing.running.add(action.window_checksum)
+            self._start(self._publishing.publish(self._desk.bank.window(action.row)))
+        elif isinstance(action, Submit):
+            coin = self._outbox.pool.reserve(board.epoch.parameters.submission_cost(WINDOW_BYTES))
+            if coin is not None:
+                kind, details = self._submission(action.candidate, coin, board, seen_ms)
+                self.submitting.add(kind.target_id)
+                self._start(self._submit(kind, coin, board.epoch.number, details))
+        elif isinstance(action, MakeClaim):
+            coin = self._outbox.pool.reserve(action.claim.fee)
+            if coin is not None:
+                self.claiming.add(action.claim.target_id)
+                self._start(self._claim(action.claim, coin, board.epoch.number))
+        elif isinstance(action, Arrange):
+            self.arranging = True
+            self._start(self._arrange(action.plan, board.epoch.number))
+
+    def _submission(
+        self, candidate: Candidate, coin: Coin, board: Board, seen_ms: Mapping[Id32, int]
+    ) -> tuple[SubmitData, dict[str, Any]]:
+        """The claim to a target, and what the books need to know of it."""
+        target = board.targets[candidate.target_id]
+        model_id = target.model_ids[candidate.model_index]
+        manifest = self._publishing.manifest(candidate.window_checksum)
+        weights = self._desk.weights_names[board.models[model_id].weights_id]
+        kind = SubmitData(
+            target_id=target.target_id,
+            manifest=manifest,
+            model_id=model_id,
+            embedding=self._desk.view().embedding(weights, candidate.row),
+            distance=candidate.distance,
+            loss=(candidate.loss,),
+            bond_coin=coin.ref,
+        )
+        details = {
+            "bond": board.epoch.parameters.bond(manifest.size),
+            "reward": target.reward,
+            "window": candidate.window_checksum.hex(),
+            "model": format_id(model_id),
+            "distance": candidate.distance,
+            "loss": candidate.loss,
+            "seen_ms": seen_ms.get(target.target_id, time.time_ns() // 1_000_000),
+        }
+        return kind, details
+
+    async def _submit(self, kind: SubmitData, coin: Coin, epoch: int, details: dict[str, Any]) -> None:
+        try:
+            outcome = await self._outbox.send(
+                kind, (coin,), 1, purpose=IntentKind.SUBMIT, subject=kind.target_id, epoch=epoch, details=details
+            )
+            if isinstance(outcome, Settled) and outcome.effects.failure is not None:
+                log.info("target %s: %s", format_id(kind.target_id), outcome.effects.failure)
+            if isinstance(outcome, NotSent) and outcome.refusal.reason not in PASSING:
+                self.refused.add(kind.target_id)
+        except ConflictError:
+            self._outbox.pool.release((coin,))
+        finally:
+            self.submitting.discard(kind.target_id)
+            self.last_settled = time.monotonic()
+
+    async def _claim(self, claim: Claim, coin: Coin, epoch: int) -> None:
+        kind = ClaimRewards(claim.target_id)
+        try:
+            await self._outbox.send(
+                kind, (coin,), 1, purpose=IntentKind.CLAIM, subject=claim.target_id, epoch=epoch, details=claim.details
+            )
+        except ConflictError:
+            self._outbox.pool.release((coin,))
+        finally:
+            self.claiming.discard(claim.target_id)
+            self.claims_made.add(claim.target_id)
+            self.last_settled = time.monotonic()
+
+    async def _arrange(self, plan: Plan, epoch: int) -> None:
+        kind, gas = kind_of(plan, self._owner)
+        coins = (*gas, plan.smallest) if isinstance(plan, Merge) else gas
+        purpose = IntentKind.SPLIT if isinstance(plan, Split) else IntentKind.MERGE
+        details = {"amounts": list(plan.amounts)} if isinstance(plan, Split) else {}
+        try:
+            if self._outbox.pool.hold(coins):  # else a submission took one of them meanwhile; the next plan knows
+                await self._outbox.send(
+                    kind, coins, len(gas), purpose=purpose, subject=None, epoch=epoch, details=details
+                )
+        finally:
+            self.arranging = False
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._on_change())
+
+    def raise_failures(self) -> None:
+        """Raises what an ended action raised; forgets the others that have ended."""
+        done = {task for task in self._tasks if task.done()}
+        self._tasks -= done
+        for task in done:
+            task.result()
+
+    async def settle(self) -> None:
+        """Waits until nothing is in flight."""
+        while self._tasks:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            self.raise_failures()
+
+    async def close(self) -> None:
+        """Waits a moment for what is in flight, then leaves it: it is in the ledger, the next run settles it."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

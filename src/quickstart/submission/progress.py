@@ -1,0 +1,67 @@
+"""Where a run stands, for people."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from quickstart.chain.board import Board
+from quickstart.ledger.ledger import Ledger
+from quickstart.ledger.records import FillState, IntentKind
+from quickstart.submission.scoring_desk import ScoringDesk
+
+COVERAGE_EVERY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands, for people. Counts of this wallet; `lost`: targets somebody else got first."""
+
+    epoch: int
+    distance_threshold: float
+    windows: int
+    coverage: float
+    scored: int
+    to_score: int
+    open_targets: int
+    in_flight: int
+    filled: int
+    lost: int
+    claimed: int
+
+
+Reporter = Callable[[Progress], None]
+
+
+class ProgressMeter:
+    """Measures progress and reports it. Coverage costs a matrix product: now and then, when there are new scores."""
+
+    def __init__(self, desk: ScoringDesk, ledger: Ledger, report: Reporter) -> None:
+        self._desk = desk
+        self._ledger = ledger
+        self._report = report
+        self._coverage = 0.0
+        self._coverage_of: tuple[int, int] | None = None
+        self._coverage_due = 0.0
+
+    async def show(self, board: Board, in_flight: int) -> None:
+        measured = (self._desk.windows_scored, board.epoch.number)
+        if measured != self._coverage_of and time.monotonic() >= self._coverage_due:
+            self._coverage = await self._desk.coverage(board)
+            self._coverage_of = measured
+            self._coverage_due = time.monotonic() + COVERAGE_EVERY_SECONDS
+        fills = self._ledger.fill_counts()
+        self._report(
+            Progress(
+                epoch=board.epoch.number,
+                distance_threshold=board.epoch.distance_threshold,
+                windows=sum(shard.n for shard in self._desk.bank.shards()),
+                coverage=self._coverage,
+                scored=self._desk.windows_scored,
+                to_score=self._desk.windows_scored + self._desk.left_to_score,
+                open_targets=len(board.targets),
+                in_flight=in_flight,
+                filled=sum(fills.values()),
+                lost=len(self._ledger.failed_subjects(IntentKind.SUBMIT, board.epoch.number)),
+                claimed=fills.get(FillState.CLAIMED, 0),
+            )
+        )
