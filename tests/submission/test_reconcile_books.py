@@ -7,7 +7,8 @@ from hypothesis import given
 from live_devnet import BOND, SOMA, LiveDevnet, Office, new_wallet, office
 
 from quickstart.chain.coins import Coin
-from quickstart.chain.transactions import ClaimRewards, ObjectRef, TransferCoin
+from quickstart.chain.transactions import ClaimRewards, ObjectRef, ReportSubmission, TransferCoin
+from quickstart.devnet.genesis import VALIDATOR
 from quickstart.devnet.keys import devnet_key
 from quickstart.ledger.records import FillState
 from quickstart.submission.outbox import Settled
@@ -77,14 +78,18 @@ def test_what_another_program_did_with_the_key_is_external(live: LiveDevnet, tmp
         assert SOMA < 3 * SOMA - left < SOMA + SOMA // 500  # what was given away, and fees
 
 
-def claimed_by_stranger(live: LiveDevnet, own: Office) -> None:
-    """Fills a target; two epochs later somebody else claims it for its incentive."""
+def claimed_by_stranger(live: LiveDevnet, own: Office, *, reported: bool = False) -> None:
+    """Fills a target; two epochs later somebody else claims it for its incentive. `reported`: as fraud, by all."""
     target_id = live.open_targets()[0]
     settled = live.run(own.submit(target_id))
     assert isinstance(settled, Settled)
     assert settled.effects.failure is None
-    for _ in range(2):
-        live.next_epoch()
+    live.next_epoch()
+    if reported:
+        validator = devnet_key(VALIDATOR)
+        (gas,) = live.fund(validator.address, SOMA)
+        live.act_as_key(validator, ReportSubmission(target_id), gas)
+    live.next_epoch()
     key = devnet_key("a stranger")
     (gas,) = live.fund(key.address, SOMA)
     live.act_as_key(key, ClaimRewards(target_id), gas)
@@ -100,6 +105,21 @@ def test_a_fill_that_somebody_else_claimed_is_ours_all_the_same(live: LiveDevnet
         totals = own.ledger.totals()
         assert (totals["reward_submitter"], totals["bond_returned"], totals["received"]) == (6_310_881, BOND, SOMA)
         assert [fill.state for fill in own.ledger.fills()] == [FillState.CLAIMED]
+
+
+def test_a_fill_that_was_judged_false_and_claimed_by_somebody_else_is_known_as_such(
+    live: LiveDevnet, tmp_path: Path
+) -> None:
+    with office(live, tmp_path) as own:
+        live.fund(own.wallet.address, SOMA)
+        settle_books(live, own)
+        own.reopen()
+        claimed_by_stranger(live, own, reported=True)
+        settle_books(live, own)
+        assert [fill.state for fill in own.ledger.fills()] == [FillState.SLASHED]
+        totals = own.ledger.totals()
+        assert totals["bond_locked"] == -BOND
+        assert "bond_returned" not in totals
 
 
 def test_an_empty_ledger_is_rebuilt_from_the_chain(live: LiveDevnet, tmp_path: Path) -> None:
