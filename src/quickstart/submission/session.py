@@ -207,16 +207,12 @@ class Session:
 
     async def _first_board(self, reader: NetworkReader) -> Board:
         board = await reader.board()
-        if not board.targets and board.models and self.network.advance_epoch is not None:
-            await self.network.advance_epoch()
+        advance_epoch = None if self.plan.dry_run else self.network.advance_epoch
+        if advance_epoch is not None and not board.targets and board.models:
+            await advance_epoch()
             await asyncio.sleep(INDEX_LAG_SECONDS)
             board = await reader.board()
-        widths = {len(model.embedding) for model in board.models.values()}
-        if board.targets and board.width not in widths:
-            raise UsageError(
-                f"the targets of {self.network.endpoints.rpc} have width {board.width}, its models {sorted(widths)}: "
-                "nothing can be submitted there"
-            )
+        refuse_other_width(board, self.network.endpoints.rpc)
         return board
 
     async def _open_books(self, reader: NetworkReader, writer: LedgerWriter, outbox: Outbox, board: Board) -> None:
@@ -279,6 +275,20 @@ class Session:
             "excluded_models": {k.hex(): reason for k, reason in desk.excluded.items()},
             **result,
         }
+
+
+def refuse_other_width(board: Board, rpc_url: str) -> None:
+    """A network whose targets have a width that no model has cannot be submitted to.
+
+    Raises:
+        UsageError: naming both widths.
+    """
+    widths = sorted({len(model.embedding) for model in board.models.values()})
+    if board.targets and board.width not in widths:
+        raise UsageError(
+            f"the targets of {rpc_url} have width {board.width}, its models {widths or 'do not exist'}: "
+            "nothing can be submitted there; name another network with --network or --rpc-url"
+        )
 
 
 def claims_only(policy: Policy) -> Policy:
