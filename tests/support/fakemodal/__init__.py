@@ -8,7 +8,7 @@ As on Modal
     Deployments and redeployments (ids stay; old containers finish what they have and take nothing new; ``recreate``
     interrupts them), runs, stops. Spawned calls outlive their caller. Retries: by the client for ``remote`` and
     ``map``, by the server for ``spawn`` and schedules. Time-outs, crashes (rescheduled; for ever when deployed),
-    preemption (SIGINT, 30 s, the same call and input again), cancellation. A volume as of a container's start or last
+    preemption (SIGINT, 10 s, the same call and input again), cancellation. A volume as of a container's start or last
     reload, writes visible on commit and at exit, lost when it is killed, reloads refused over open files. Secrets read
     at a container's start. ``restrict_modal_access``, tokens, GPU names, time limits, proxy authentication.
 Not as on Modal

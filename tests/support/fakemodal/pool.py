@@ -24,7 +24,7 @@ from .rpc import TASK_HEADER
 from .workspace import Workspace
 
 TICK_SECONDS = 0.05
-GRACE_SECONDS = 30.0  # between the interrupt and the end, as on Modal
+GRACE_SECONDS = 10.0  # from the interrupt to the kill of a container that missed it; Modal gives 30
 FAILED_STARTS = 3  # containers that die before they ask for work, before their inputs fail
 CRASHES_OF_A_RUN = 3  # of one input, before a run (not a deployment) gives it up
 DEFAULT_TIMEOUT = 300.0
