@@ -1,0 +1,30 @@
+"""Names under which everything of ours is found on Modal. Loads nothing."""
+
+APP = "soma-quickstart"
+
+SUBMITTER = "cycle"
+CLAIM = "claim"
+SCORER = "Scorer"
+WEIGHTS = "fetch_weights"
+WINDOWS = "cut_windows"
+
+DICT = "soma-state"
+
+SECRETS = "soma-secrets"
+"""Everything of `.env`: wallet key, bucket, token."""
+
+DATA_SECRET = "soma-data"
+"""The Hugging Face token only, for functions that read data and must not hold the wallet's key."""
+
+BANK_VOLUME = "soma-bank"
+WEIGHTS_VOLUME = "soma-weights"
+LEDGER_VOLUME = "soma-ledger"
+
+DISARMED = "disarmed"
+"""Key of the Dict: present while the schedule is stopped; its value says since when and by whom."""
+
+RUNNING = "running"
+"""Key of the Dict: the function call id of the cycle at work."""
+
+GPU_CALLS = "gpu-call"
+"""Keys of the Dict that begin with this and a slash hold the ids of scoring calls in flight."""
