@@ -5,6 +5,7 @@ README's table are made from it. Importing this module opens nothing and loads n
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from os import environ
@@ -326,21 +327,18 @@ def _env_file_problems(env_file: Path) -> Iterator[str]:
 
 def raw_value(name: str, env_file: Path | None = ENV_FILE) -> str:
     """A variable as it was written, unchecked: from the environment, else from `env_file`; empty if in neither."""
-    return environ.get(name) or (dotenv_values(env_file).get(name) if env_file is not None else None) or ""
+    written: str | None = None
+    if env_file is not None:
+        with suppress(OSError, UnicodeDecodeError):  # `load_settings` says so
+            written = dotenv_values(env_file).get(name)
+    return environ.get(name) or written or ""
 
 
 def publishing_names(env_file: Path | None = ENV_FILE) -> tuple[str, ...]:
-    """The variables without which nothing can be published; R2 needs one more, which its endpoint tells.
-
-    Raises:
-        SettingsError: `env_file` cannot be read.
-    """
-    try:
+    """The variables without which nothing can be published; R2 needs one more, which its endpoint tells."""
+    host = ""
+    with suppress(ValueError):  # no URL at all: `load_settings` says so
         host = urlsplit(raw_value("S3_ENDPOINT_URL", env_file)).hostname or ""
-    except ValueError:  # malformed: that is what will be said
-        return S3_NAMES
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{'; '.join(_env_file_problems(env_file)) if env_file else error}; {REMEDY}") from None
     return (*S3_NAMES, "S3_PUBLIC_URL") if host.endswith(_R2_SUFFIX) else S3_NAMES
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from quickstart.chain.lease import live_holder
+from quickstart.cli.arguments import claim_parser, submit_parser
+from quickstart.cli.cloud import claim_on_modal, on_modal, refuse_local_options, submit_on_modal
 from quickstart.cli.main import INTERRUPTED
 from quickstart.cli.networks import network, settings_for, storage, wallet_for
 from quickstart.cli.progress import ProgressView
@@ -34,7 +36,10 @@ LOCAL_MAX_HITS = 150
 
 
 def run_submit(arguments: argparse.Namespace) -> int:
-    """The loop on this machine: the main job on a devnet, the real thing on another network."""
+    """What is deployed; or the loop on this machine: the main job on a devnet, the real thing on another network."""
+    if on_modal(arguments):
+        refuse_local_options(arguments, submit_parser())
+        return submit_on_modal(arguments)
     settings = settings_for(arguments, publishes=not arguments.dry_run)
     state = open_state(arguments.state or settings.state)
     folders = arguments.source or ([settings.source] if settings.source else [])
@@ -61,7 +66,10 @@ def run_submit(arguments: argparse.Namespace) -> int:
 
 
 def run_claim(arguments: argparse.Namespace) -> int:
-    """Claims here, or, when another command holds the wallet's lease, asks that one and follows it."""
+    """Claims by what is deployed, or here, or by another command that holds the wallet's lease."""
+    if on_modal(arguments):
+        refuse_local_options(arguments, claim_parser())
+        return claim_on_modal(arguments)
     settings = settings_for(arguments, publishes=False)
     state = open_state(arguments.state or settings.state)
     plan = Plan(

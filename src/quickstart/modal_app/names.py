@@ -4,6 +4,9 @@ APP = "soma-quickstart"
 
 SUBMITTER = "cycle"
 CLAIM = "claim"
+"""Both return a dict: what a session's `run` returns, or {"error": line} for what a person can mend (exit code 2), or
+{"ended": line} for an end that is neither."""
+
 SCORER = "Scorer"
 WEIGHTS = "fetch_weights"
 WINDOWS = "cut_windows"
@@ -28,3 +31,12 @@ RUNNING = "running"
 
 GPU_CALLS = "gpu-call"
 """Keys of the Dict that begin with this and a slash hold the ids of scoring calls in flight."""
+
+PROGRESS = "progress"
+"""Key of the Dict: (function call id, one line of text) as the cycle at work last told it, for whoever follows."""
+
+LEASE_DICT = "soma-lease"
+"""A Dict of its own for wallets' leases where there is no bucket, so that listing its keys stays cheap."""
+
+MODULES = ("quickstart.submitter",)
+"""What `uv run deploy` deploys: the variable `app` of each."""
