@@ -1,0 +1,193 @@
+"""The submitter's body: one cycle of scoring, submitting and claiming, or a claim alone."""
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from quickstart.bank.mirror import mirror
+from quickstart.chain.client import Endpoints
+from quickstart.chain.keys import Wallet
+from quickstart.errors import SettingsError, UsageError
+from quickstart.executors.base import Executor
+from quickstart.executors.modal import ModalExecutor
+from quickstart.ledger.snapshots import KeptLedger
+from quickstart.modal_app.attendant import Attendant
+from quickstart.modal_app.names import DISARMED
+from quickstart.modal_app.ownership import at_work, leave, take_over
+from quickstart.modal_app.requests import StoreRequests, post, take_answer, withdraw
+from quickstart.modal_app.spending import Spending, Tariff
+from quickstart.modal_app.workplace import TESTNET_RPC, Workplace
+from quickstart.settings import Settings, load_settings
+from quickstart.submission.actions import Policy
+from quickstart.submission.requests import CLAIM, POLL_SECONDS
+from quickstart.submission.s3_storage import S3Storage
+from quickstart.submission.session import Network, Places, Plan, Premises, Session, open_session
+from quickstart.units import HOURS
+
+log = logging.getLogger(__name__)
+
+SOFT_DEADLINE_SECONDS = 23 * HOURS
+"""A run ends by itself an hour before Modal would end it; the next firing goes on."""
+
+MANY_EPOCHS = 1_000
+LARGEST_SHARD = 2048
+"""Windows of a shard: a few minutes of an L4, so that a container taken away loses little."""
+SHARDS_PER_CONTAINER = 4
+
+CUT = "windows"
+"""Keys of the store that begin with this and a slash: the windows of that call are cut."""
+
+WALLET_NAMES = ("SOMA_SECRET_KEY", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
+
+
+def shard_windows(windows: int, containers: int) -> int:
+    """Windows per shard: some shards for every container, none too large. At least one."""
+    return max(1, min(LARGEST_SHARD, -(-windows // (containers * SHARDS_PER_CONTAINER))))
+
+
+def run_cycle(workplace: Workplace, *, until_exhausted: bool) -> dict[str, Any]:
+    """One cycle. `until_exhausted`: ends when nothing is left to do, instead of waiting for new targets.
+
+    Returns the run's summary, or `skipped` and why.
+
+    Raises:
+        UsageError: something a person can mend; nothing was sent.
+    """
+    settings = load_settings(*WALLET_NAMES, env_file=None)
+    store = workplace.store
+    stopped = store.get(DISARMED, None)
+    if stopped is not None and not until_exhausted:
+        return {"skipped": f"stopped ({stopped}); `uv run submit` or `uv run deploy` starts it again"}
+    other = take_over(store, workplace.call_id, workplace.is_at_work)
+    if other is not None:
+        return {"skipped": f"{other} is at work"}
+    try:
+        if settings.gpu_dollars_per_day:
+            _cut_windows(workplace, settings)
+        policy = Policy(
+            lanes=settings.lanes,
+            max_hits_per_epoch=None,
+            bond_cap=settings.bond_cap_shannons,
+            gas_cap=settings.gas_cap_shannons,
+            patient=not until_exhausted,
+        )
+        plan = Plan(policy, 1 if until_exhausted else MANY_EPOCHS, windows=0, sources=(), command="cycle on Modal")
+        return _run(workplace, settings, plan)
+    finally:
+        leave(store, workplace.call_id)
+
+
+def run_claim(workplace: Workplace) -> dict[str, Any]:
+    """Claims: through the cycle at work if there is one, else here.
+
+    Raises:
+        UsageError: something a person can mend; nothing was sent.
+    """
+    settings = load_settings(*WALLET_NAMES, env_file=None)
+    store = workplace.store
+    while (other := take_over(store, workplace.call_id, workplace.is_at_work)) is not None:
+        answer = _ask(workplace, other)
+        if answer is not None:
+            return {"asked": other, "interrupted": False, **answer}
+    try:
+        policy = Policy(settings.lanes, 0, gas_cap=settings.gas_cap_shannons, scoring=False)
+        return _run(workplace, settings, Plan(policy, 0, windows=0, sources=(), command="claim on Modal"))
+    finally:
+        leave(store, workplace.call_id)
+
+
+def _ask(workplace: Workplace, other: str) -> dict[str, Any] | None:
+    """Hands a claim to the call at work and follows it; None when that ended first."""
+    name = post(workplace.store, CLAIM)
+    try:
+        while (answer := take_answer(workplace.store, name)) is None:
+            if at_work(workplace.store, workplace.is_at_work) != other:
+                return None
+            time.sleep(POLL_SECONDS)
+        return answer
+    finally:
+        withdraw(workplace.store, name)
+
+
+def _cut_windows(workplace: Workplace, settings: Settings) -> None:
+    """New windows for this cycle, once, also when the call was interrupted and started again."""
+    slot = f"{CUT}/{workplace.call_id}"
+    if workplace.store.get(slot, None) is not None:
+        return
+    wanted = settings.windows_per_run
+    message = {"wanted": wanted, "shard_windows": shard_windows(wanted, workplace.containers), "seed": 0}
+    answer = workplace.cut_windows(message).get()
+    if "failed" in answer:
+        log.warning("no new windows: %s", answer["failed"])
+    workplace.store.put(slot, answer)
+
+
+def _run(workplace: Workplace, settings: Settings, plan: Plan) -> dict[str, Any]:
+    if settings.s3 is None or settings.secret_key is None:
+        raise SettingsError("missing: the bucket or the key; run `uv run create-secrets`")
+    storage = S3Storage(settings.s3)
+    try:
+        with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as state:
+            wallet = Wallet.parse(settings.secret_key.get_secret_value())
+            return asyncio.run(_session(workplace, settings, plan, wallet, storage, Path(state)))
+    finally:
+        storage.close()
+
+
+async def _session(
+    workplace: Workplace, settings: Settings, plan: Plan, wallet: Wallet, storage: S3Storage, state: Path
+) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    requests = StoreRequests(workplace.store)
+    session: Session | None = None
+
+    def end(reason: str) -> None:
+        if session is not None:
+            loop.call_soon_threadsafe(session.stop)
+
+    with Attendant(workplace.store, workplace.call_id, requests, SOFT_DEADLINE_SECONDS, end) as attendant:
+        session = await open_session(
+            Network("testnet", Endpoints(settings.rpc_url or TESTNET_RPC)),
+            wallet,
+            state,
+            plan,
+            lambda _: storage,
+            lambda places: _executor(workplace, settings, places),
+            attendant.show,
+            Premises(workplace.lease, lambda places: _ledger(workplace, state, places), lambda _: requests),
+        )
+        _take_in(workplace, session.places)
+        return await session.run()
+
+
+def _executor(workplace: Workplace, settings: Settings, places: Places) -> Executor:
+    tariff = Tariff(float(settings.gpu_dollars_per_day), workplace.dollars_per_second, workplace.overhead_seconds)
+    return ModalExecutor(
+        workplace.remote,
+        workplace.store,
+        Spending(workplace.store, tariff),
+        workplace.containers,
+        lambda: _take_in(workplace, places),
+    )
+
+
+def _take_in(workplace: Workplace, places: Places) -> None:
+    """Brings the bank on this machine up to the one on the volume."""
+    workplace.bank.reload()
+    mirror(workplace.bank.folder, places.bank)
+
+
+def _ledger(workplace: Workplace, state: Path, places: Places) -> KeptLedger:
+    """The wallet's ledger on this machine, taken up from the volume and kept there."""
+    workplace.ledgers.reload()
+    snapshot = workplace.ledgers.folder / places.ledger.relative_to(state)
+    return KeptLedger(places.ledger, snapshot, workplace.ledgers.commit)
+
+
+def told(error: UsageError) -> dict[str, Any]:
+    """A failure a person can mend, as a result: in the cloud a run ends in order, with that line in its log."""
+    log.error("error: %s", error)
+    return {"error": str(error), "exit_code": error.exit_code}

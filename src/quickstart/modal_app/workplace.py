@@ -1,0 +1,42 @@
+"""Everything of Modal that the submitter's body uses, as plain values: what it does can be read without Modal."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from quickstart.chain.lease import Lease
+from quickstart.executors.modal import Call, Remote
+from quickstart.modal_app.messages import Message
+from quickstart.modal_app.store import Store
+from quickstart.submission.session import Places
+
+TESTNET_RPC = "https://fullnode.testnet.soma.org"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A volume: its folder here. `reload` takes over what others committed, with no file open; `commit` shows ours."""
+
+    folder: Path
+    reload: Callable[[], None]
+    commit: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """`call_id`: the function call we are, the same after a preemption. `is_at_work`: whether a call waits or runs.
+
+    `dollars_per_second`: of one scorer container; `overhead_seconds`: its start, and its idling at the end.
+    """
+
+    call_id: str
+    store: Store
+    remote: Remote
+    cut_windows: Callable[[Message], Call]
+    is_at_work: Callable[[str], bool]
+    lease: Callable[[Places, str], Lease]
+    bank: Shared
+    ledgers: Shared
+    containers: int
+    dollars_per_second: float
+    overhead_seconds: float
