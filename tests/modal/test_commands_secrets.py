@@ -135,7 +135,7 @@ def test_a_wrong_or_missing_modal_token(standin: FakeModal, tmp_path: Path, toke
         (exception.ConnectionError("Could not connect to the Modal server."), UnreachableError, "no answer from Modal"),
         (OSError("Connection refused"), UnreachableError, "no answer from Modal"),
         (exception.ServiceError("deadline"), UnreachableError, "run this again"),
-        (exception.AuthError("Token missing. More of it."), SettingsError, r"\(Token missing\): run `uv run modal setup`"),
+        (exception.AuthError("No token. More."), SettingsError, r"\(No token\): run `uv run modal setup`"),
         (exception.NotFoundError("Secret 'soma-secrets' not found."), UsageError, "run `uv run create-secrets`"),
         (exception.NotFoundError("App 'soma-quickstart' not found"), UsageError, "run `uv run deploy`"),
         (exception.InvalidError("GPU type 'L5'"), UsageError, "'L5'"),

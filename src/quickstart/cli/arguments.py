@@ -109,6 +109,7 @@ def deploy_parser() -> CommandParser:
 
 def stop_parser() -> CommandParser:
     parser = CommandParser("stop", "Stop GPUs and the run on Modal, and the schedule until `submit` or `deploy`.")
+    parser.add_argument("--now", action="store_true", help="cancel what is at work instead of letting it end in order")
     add_output_arguments(parser)
     return parser
 

@@ -1,36 +1,41 @@
 """The commands that act on Modal: deploy, start and follow, claim, stop. `quickstart.submitter` is what runs there."""
 
 import argparse
-import sys
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from quickstart.cli.arguments import CommandParser
-from quickstart.cli.rendering import print_claim, print_json, print_result
-from quickstart.errors import EXIT_DONE, EXIT_USAGE, QuickstartError, UnreachableError, UsageError
+from quickstart.cli.following import ends_within, follow, has_ended
+from quickstart.cli.rendering import print_json
+from quickstart.errors import EXIT_DONE, UsageError
 from quickstart.modal_app.account import modal_errors
 from quickstart.modal_app.names import (
     APP,
     CLAIM,
+    CLAIMING,
     DICT,
     DISARMED,
     GPU_CALLS,
     MODULES,
-    PROGRESS,
     RUNNING,
+    STARTED,
     SUBMITTER,
 )
 
 if TYPE_CHECKING:
     import modal
 
-FOLLOW_SECONDS = 1.0
-"""How often a run that is followed is asked for its progress."""
+ORDERLY_SECONDS = 30.0
+"""How long `stop` waits for a run to end in order before it is cancelled: it looks every two seconds."""
 
-STOPPING_SECONDS = 60.0
-"""How long `stop` waits for the cycle to end in order; cancelled as it is, it ends in any case."""
+CANCEL_SECONDS = 60.0
+"""How long `stop` waits for a cancelled run. Modal ends it in any case."""
+
+CLAIM_SECONDS = 600.0
+"""How long `submit` waits for a claim that is at work: there is one signer."""
 
 EVERYWHERE = frozenset({"json", "verbose", "detach", "network", "local", "rpc_url"})
 """Options that a command takes also when it runs on Modal, or that say that it does not."""
@@ -77,7 +82,7 @@ def run_deploy(arguments: argparse.Namespace) -> int:
                 with modal.enable_output():
                     app.deploy()
             deployed.append({"app": app.name, "app_id": app.app_id, "module": name})
-        _state(create=True).pop(DISARMED, None)
+        _state().pop(DISARMED, None)
     if arguments.json:
         print_json({"deployed": deployed})
     else:
@@ -97,12 +102,13 @@ def submit_on_modal(arguments: argparse.Namespace) -> int:
         submitter = _function(SUBMITTER)
         state = _state()
         state.pop(DISARMED, None)
-        call = _running(state)
+        call = _cycle_at_work(state)
         found = call is not None
         if call is None:
             call = submitter.spawn()
-            state.put(RUNNING, call.object_id)
-    return _tell(call, arguments, found, print_result, "submit")
+            state.put(STARTED, call.object_id)
+    leaving = "`uv run submit` follows it again, `uv run stop` stops it"
+    return follow(call, state, arguments, found=found, leaving=leaving)
 
 
 def claim_on_modal(arguments: argparse.Namespace) -> int:
@@ -112,14 +118,18 @@ def claim_on_modal(arguments: argparse.Namespace) -> int:
         UsageError: nothing is deployed, or the claim ended with something that a person can mend.
     """
     with modal_errors():
-        call = _function(CLAIM).spawn()
-    return _tell(call, arguments, False, print_claim, "claim")
+        claim = _function(CLAIM)
+        state = _state()
+        call = claim.spawn()
+        state.put(CLAIMING, call.object_id)
+    return follow(call, state, arguments, found=False, leaving="`uv run stop` stops it")
 
 
 def run_stop(arguments: argparse.Namespace) -> int:
-    """Disarms the schedule, ends the cycle at work, then the scoring it had started. Safe to repeat.
+    """Disarms the schedule, ends what is at work, then the scoring it had started. Safe to repeat.
 
-    The order matters: a cycle that is still at work would start more of what was just ended.
+    The order matters: a cycle that is still at work would start more of what was just ended. It sees by itself that
+    it is to end, settles what is in flight and leaves; only one that does not is cancelled.
 
     Raises:
         UsageError: nothing is deployed.
@@ -127,23 +137,24 @@ def run_stop(arguments: argparse.Namespace) -> int:
     with modal_errors():
         _function(SUBMITTER)
         state = _state()
-        state.put(DISARMED, time.time())
-        cycle = _running(state)
-        if cycle is not None:
-            cycle.cancel()
-            _wait(cycle)
-        calls = list(_gpu_calls(state))
-        for key, call in calls:
+        runs = list(_at_work(state, RUNNING, STARTED, CLAIMING))
+        state.put(DISARMED, f"since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())} by {socket.gethostname()}")
+        for run in runs:
+            if arguments.now or not ends_within(run, ORDERLY_SECONDS):
+                run.cancel()
+                ends_within(run, CANCEL_SECONDS)
+        scoring = list(_gpu_calls(state))
+        for key, call in scoring:
             _cancel(call)
             state.pop(key, None)
-        state.pop(RUNNING, None)
-    document = {"disarmed": True, "cycle_stopped": cycle.object_id if cycle else None, "gpu_calls_stopped": len(calls)}
+    stopped = [run.object_id for run in runs]
+    document = {"disarmed": True, "stopped": stopped, "gpu_calls_stopped": len(scoring)}
     if arguments.json:
         print_json(document)
         return EXIT_DONE
-    print("schedule  disarmed until `uv run submit` or `uv run deploy`")
-    print(f"cycle     {f'stopped ({cycle.object_id})' if cycle else 'none was running'}")
-    print(f"GPU calls {len(calls)} stopped")
+    print(f"{'schedule':<9} disarmed until `uv run submit` or `uv run deploy`")
+    print(f"{'runs':<9} {', '.join(stopped) + ' stopped' if stopped else 'none was at work'}")
+    print(f"{'GPU calls':<9} {len(scoring)} stopped")
     print("nothing earned is lost: the next run settles what was in flight, and claims")
     return EXIT_DONE
 
@@ -155,47 +166,32 @@ def _function(name: str) -> "modal.Function[..., Any, Any]":
     return modal.Function.from_name(APP, name).hydrate()
 
 
-def _state(*, create: bool = False) -> "modal.Dict":
+def _state() -> "modal.Dict":
     import modal
 
-    return modal.Dict.from_name(DICT, create_if_missing=create).hydrate()
+    return modal.Dict.from_name(DICT, create_if_missing=True).hydrate()
 
 
-def _running(state: "modal.Dict") -> "modal.FunctionCall[Any] | None":
-    """The call of the cycle at work; None if there is none."""
+def _cycle_at_work(state: "modal.Dict") -> "modal.FunctionCall[Any] | None":
+    """The cycle's call, whoever started it; None if there is none. A claim at work is waited for."""
+    claiming = state.get(CLAIMING)
+    for call in _at_work(state, RUNNING, STARTED):
+        if call.object_id != claiming:
+            return call
+        print(f"{'waiting':<9} for the claim {claiming}", flush=True)
+        if not ends_within(call, CLAIM_SECONDS):
+            raise UsageError(f"the claim {claiming} is still at work; run this again when it has ended")
+    return None
+
+
+def _at_work(state: "modal.Dict", *keys: str) -> "Iterator[modal.FunctionCall[Any]]":
+    """The calls named under these keys that wait or run, each once."""
     import modal
 
-    call_id = state.get(RUNNING)
-    if not call_id:
-        return None
-    call = modal.FunctionCall.from_id(call_id)
-    return None if _has_ended(call) else call
-
-
-def _has_ended(call: "modal.FunctionCall[Any]") -> bool:
-    """Whether a call is over, however it ended.
-
-    Raises:
-        modal.exception.Error: Modal does not answer, which says nothing about the call.
-    """
-    from modal import exception
-
-    try:
-        call.get(timeout=0)
-    except TimeoutError:  # the builtin: it is waiting or at work
-        return False
-    except (exception.ConnectionError, exception.ServiceError, exception.AuthError):
-        raise
-    except Exception:  # noqa: BLE001 - whatever the call itself raised, or Modal forgot: it has ended
-        return True
-    return True
-
-
-def _wait(call: "modal.FunctionCall[Any]") -> None:
-    """Until a cancelled call has ended, so that it starts nothing more."""
-    end = time.monotonic() + STOPPING_SECONDS
-    while not _has_ended(call) and time.monotonic() < end:
-        time.sleep(FOLLOW_SECONDS / 4)
+    for call_id in dict.fromkeys(filter(None, map(state.get, keys))):
+        call = modal.FunctionCall.from_id(call_id)
+        if not has_ended(call):
+            yield call
 
 
 def _gpu_calls(state: "modal.Dict") -> "Iterator[tuple[str, modal.FunctionCall[Any]]]":
@@ -216,77 +212,3 @@ def _cancel(call: "modal.FunctionCall[Any]") -> None:
         call.cancel(terminate_containers=True)
     except exception.NotFoundError:  # over for so long that Modal has forgotten it
         return
-
-
-def _tell(
-    call: "modal.FunctionCall[Any]",
-    arguments: argparse.Namespace,
-    found: bool,
-    as_text: Callable[[dict[str, Any]], None],
-    command: str,
-) -> int:
-    """Follows a call to its end unless it is to be left alone; the exit code."""
-    if arguments.detach:
-        if arguments.json:
-            print_json({"call": call.object_id, "already_running": found})
-        else:
-            print(f"{'running' if found else 'started'}   {call.object_id}; `uv run stop` stops it")
-        return EXIT_DONE
-    if not arguments.json:
-        print(f"{'found' if found else 'started'}   {call.object_id} on Modal; Ctrl-C leaves it running", flush=True)
-    try:
-        result = _follow(call, quiet=arguments.json)
-    except KeyboardInterrupt:
-        print(
-            f"{call.object_id} goes on on Modal; `uv run {command}` follows it again, `uv run stop` stops it"
-            if command == "submit"
-            else f"{call.object_id} goes on on Modal",
-            file=sys.stderr,
-        )
-        return EXIT_DONE
-    return _show(result, arguments, as_text)
-
-
-def _show(result: dict[str, Any], arguments: argparse.Namespace, as_text: Callable[[dict[str, Any]], None]) -> int:
-    if arguments.json:
-        print_json(result)
-    elif "error" in result:
-        print("error: " + " ".join(str(result["error"]).split()), file=sys.stderr)
-    elif "ended" in result:
-        print(result["ended"])
-    else:
-        as_text(result)
-    return EXIT_USAGE if "error" in result else EXIT_DONE
-
-
-def _follow(call: "modal.FunctionCall[Any]", *, quiet: bool) -> dict[str, Any]:
-    """What the call returns; prints its progress as it changes.
-
-    Raises:
-        QuickstartError: it was stopped, or failed on Modal; a failure of our own code comes as it was raised there.
-    """
-    with modal_errors():
-        state = _state()
-    shown = None
-    while (result := _result(call)) is None:
-        with modal_errors():
-            progress = state.get(PROGRESS)
-        if progress and progress != shown and progress[0] == call.object_id and not quiet:
-            print(progress[1], flush=True)
-        shown = progress
-    return result
-
-
-def _result(call: "modal.FunctionCall[Any]") -> dict[str, Any] | None:
-    """What the call returned; None if it has not ended within `FOLLOW_SECONDS`."""
-    from modal import exception
-
-    try:
-        return dict(call.get(timeout=FOLLOW_SECONDS))
-    except TimeoutError:
-        return None
-    except (exception.ConnectionError, exception.ServiceError) as error:
-        raise UnreachableError(f"no answer from Modal; {call.object_id} goes on there") from error
-    except exception.Error as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise QuickstartError(f"{call.object_id} was stopped, or failed on Modal: {text[:300]}") from error

@@ -5,7 +5,7 @@ APP = "soma-quickstart"
 SUBMITTER = "cycle"
 CLAIM = "claim"
 """Both return a dict: what a session's `run` returns, or {"error": line} for what a person can mend (exit code 2), or
-{"ended": line} for an end that is neither."""
+{"skipped": line} where there was nothing to do."""
 
 SCORER = "Scorer"
 WEIGHTS = "fetch_weights"
@@ -40,3 +40,9 @@ LEASE_DICT = "soma-lease"
 
 MODULES = ("quickstart.submitter",)
 """What `uv run deploy` deploys: the variable `app` of each."""
+
+STARTED = "started"
+"""Key of the Dict: the function call id of the last cycle that a command started; it may wait for a container."""
+
+CLAIMING = "claiming"
+"""Key of the Dict: the function call id of the last claim that a command started."""
