@@ -56,10 +56,19 @@ class _Fetch:
 
 
 class ModalExecutor:
-    """`containers` GPUs at most. `take_in` brings new segments into the bank before their answers are handed out."""
+    """`containers` GPUs at most. `take_in` brings new segments into the bank before their answers are handed out.
+
+    `room`: calls that may be in flight at once for the dollars that are left, until `spending` is asked again.
+    """
 
     def __init__(
-        self, remote: Remote, store: Store, spending: Spending, containers: int, take_in: Callable[[], None]
+        self,
+        remote: Remote,
+        store: Store,
+        spending: Spending,
+        containers: int,
+        room: int,
+        take_in: Callable[[], None],
     ) -> None:
         self._remote = remote
         self._store = store
@@ -73,7 +82,7 @@ class ModalExecutor:
         self._fetching: dict[Id32, _Fetch] = {}
         self._running: dict[str, tuple[ScoreRequest, Call]] = {}
         self._failure: BaseException | None = None
-        self._room = spending.shards_left
+        self._room = room
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="modal calls", daemon=True)
 

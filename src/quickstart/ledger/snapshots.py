@@ -77,7 +77,7 @@ class KeptLedger:
         self._commit = commit
         self._every = every
         self._ended = threading.Event()
-        self._version: int | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._keep, name="ledger snapshots", daemon=True)
         self._ledger: Ledger | None = None
 
@@ -94,20 +94,28 @@ class KeptLedger:
         self._thread.join()
         if self._ledger is not None:
             self._ledger.close()
-        take_snapshot(self._path, self._snapshot)
-        self._commit()
+        if self._failure is not None:
+            raise self._failure
 
     def _keep(self) -> None:
         with closing(sqlite3.connect(self._path)) as watcher:
+            version: int | None = None
             while not self._ended.wait(self._every):
-                (version,) = watcher.execute("PRAGMA data_version").fetchone()
-                if version == self._version:
+                (now,) = watcher.execute("PRAGMA data_version").fetchone()
+                if now == version:
                     continue
                 try:
-                    take_snapshot(self._path, self._snapshot)
-                    self._commit()
-                    self._version = version
+                    self._keep_once()
+                    version = now
                 except Exception:
                     # A volume that fails for a moment must not end the run: it is tried again, and the chain is the
                     # truth for what a crash would lose meanwhile.
                     log.exception("the ledger's snapshot failed; trying again")
+        try:
+            self._keep_once()
+        except Exception as error:  # noqa: BLE001 - told to whoever closes the ledger
+            self._failure = error
+
+    def _keep_once(self) -> None:
+        take_snapshot(self._path, self._snapshot)
+        self._commit()

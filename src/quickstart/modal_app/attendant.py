@@ -21,7 +21,7 @@ LINE_EVERY_SECONDS = 10.0
 class Attendant:
     """A thread that talks to the store, so that the loop never waits for it. `end` is called at most once.
 
-    `deadline`: seconds from now, None for none. A stop that was asked for before we began does not count.
+    `deadline`: seconds from now. `disarmed`: what the store said of that when we began; a stop since then counts.
     """
 
     def __init__(
@@ -29,7 +29,8 @@ class Attendant:
         store: Store,
         call_id: str,
         requests: StoreRequests,
-        deadline: float | None,
+        deadline: float,
+        disarmed: object,
         end: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -38,7 +39,7 @@ class Attendant:
         self._started = time.monotonic()
         self._deadline = deadline
         self._end = end
-        self._disarmed = store.get(DISARMED, None)
+        self._disarmed = disarmed
         self._progress: Progress | None = None
         self._line_due = 0.0
         self._over = threading.Event()
@@ -57,7 +58,6 @@ class Attendant:
     ) -> None:
         self._over.set()
         self._thread.join()
-        self._look()
 
     def _attend(self) -> None:
         ended = False
@@ -67,6 +67,7 @@ class Attendant:
                 ended = True
                 log.info("this run ends: %s", reason)
                 self._end(reason)
+        self._look()
 
     def _look(self) -> str | None:
         """One round; why the run must end, if it must."""
@@ -79,7 +80,7 @@ class Attendant:
             return None
         if disarmed is not None and disarmed != self._disarmed:
             return "stopped"
-        if self._deadline is not None and time.monotonic() - self._started > self._deadline:
+        if time.monotonic() - self._started > self._deadline:
             return "its time is over, the next run goes on"
         return None
 

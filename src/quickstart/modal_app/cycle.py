@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,7 @@ from quickstart.settings import Settings, load_settings
 from quickstart.submission.actions import Policy
 from quickstart.submission.requests import CLAIM, POLL_SECONDS
 from quickstart.submission.s3_storage import S3Storage
-from quickstart.submission.session import Network, Places, Plan, Premises, Session, open_session
+from quickstart.submission.session import Network, Places, Plan, Premises, open_session
 from quickstart.units import HOURS
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def run_cycle(workplace: Workplace, *, until_exhausted: bool) -> dict[str, Any]:
             patient=not until_exhausted,
         )
         plan = Plan(policy, 1 if until_exhausted else MANY_EPOCHS, windows=0, sources=(), command="cycle on Modal")
-        return _run(workplace, settings, plan)
+        return _run(workplace, settings, plan, stopped)
     finally:
         leave(store, workplace.call_id)
 
@@ -125,66 +126,105 @@ def _cut_windows(workplace: Workplace, settings: Settings) -> None:
     workplace.store.put(slot, answer)
 
 
-def _run(workplace: Workplace, settings: Settings, plan: Plan) -> dict[str, Any]:
+def _run(workplace: Workplace, settings: Settings, plan: Plan, disarmed: object = None) -> dict[str, Any]:
+    """Opens what Modal has, and runs the session; inside it Modal is only talked to from threads."""
     if settings.s3 is None or settings.secret_key is None:
         raise SettingsError("missing: the bucket or the key; run `uv run create-secrets`")
+    wallet = Wallet.parse(settings.secret_key.get_secret_value())
+    tariff = Tariff(float(settings.gpu_dollars_per_day), workplace.dollars_per_second, workplace.overhead_seconds)
+    spending = Spending(workplace.store, tariff)
     storage = S3Storage(settings.s3)
     try:
         with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as state:
-            wallet = Wallet.parse(settings.secret_key.get_secret_value())
-            return asyncio.run(_session(workplace, settings, plan, wallet, storage, Path(state)))
+            workplace.ledgers.reload()
+            run = _Run(workplace, plan, wallet, storage, Path(state), spending, disarmed)
+            result = asyncio.run(run.session(Endpoints(settings.rpc_url or TESTNET_RPC)))
     finally:
         storage.close()
+    return result | {"gpu": {"dollars_today": round(spending.dollars, 4), "cap": tariff.dollars_per_day}}
 
 
-async def _session(
-    workplace: Workplace, settings: Settings, plan: Plan, wallet: Wallet, storage: S3Storage, state: Path
-) -> dict[str, Any]:
-    loop = asyncio.get_running_loop()
-    requests = StoreRequests(workplace.store)
-    session: Session | None = None
+class _Run:
+    """One session, wired to the workplace."""
 
-    def end(reason: str) -> None:
-        if session is not None:
-            loop.call_soon_threadsafe(session.stop)
+    def __init__(
+        self,
+        workplace: Workplace,
+        plan: Plan,
+        wallet: Wallet,
+        storage: S3Storage,
+        state: Path,
+        spending: Spending,
+        disarmed: object,
+    ) -> None:
+        self._workplace = workplace
+        self._plan = plan
+        self._wallet = wallet
+        self._storage = storage
+        self._state = state
+        self._disarmed = disarmed
+        self._requests = StoreRequests(workplace.store)
+        self._spending = spending
+        self._room = spending.shards_left if plan.policy.scoring else 0
 
-    with Attendant(workplace.store, workplace.call_id, requests, SOFT_DEADLINE_SECONDS, end) as attendant:
-        session = await open_session(
-            Network("testnet", Endpoints(settings.rpc_url or TESTNET_RPC)),
-            wallet,
-            state,
-            plan,
-            lambda _: storage,
-            lambda places: _executor(workplace, settings, places),
-            attendant.show,
-            Premises(workplace.lease, lambda places: _ledger(workplace, state, places), lambda _: requests),
+    async def session(self, endpoints: Endpoints) -> dict[str, Any]:
+        """The run to its end."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def end(_: str) -> None:
+            loop.call_soon_threadsafe(ended.set)
+
+        attendant = Attendant(
+            self._workplace.store,
+            self._workplace.call_id,
+            self._requests,
+            SOFT_DEADLINE_SECONDS,
+            self._disarmed,
+            end,
         )
-        _take_in(workplace, session.places)
-        return await session.run()
+        session = await open_session(
+            Network("testnet", endpoints),
+            self._wallet,
+            self._state,
+            self._plan,
+            lambda _: self._storage,
+            self._executor,
+            attendant.show,
+            Premises(self._workplace.lease, self._ledger, lambda _: self._requests),
+        )
+        await asyncio.to_thread(self._take_in, session.places)
+        with attendant:
+            stopping = asyncio.create_task(_when(ended, session.stop))
+            try:
+                return await session.run()
+            finally:
+                stopping.cancel()
+
+    def _executor(self, places: Places) -> Executor:
+        return ModalExecutor(
+            self._workplace.remote,
+            self._workplace.store,
+            self._spending,
+            self._workplace.containers,
+            self._room,
+            lambda: self._take_in(places),
+        )
+
+    def _ledger(self, places: Places) -> KeptLedger:
+        """The wallet's ledger on this machine, taken up from the volume and kept there."""
+        snapshot = self._workplace.ledgers.folder / places.ledger.relative_to(self._state)
+        return KeptLedger(places.ledger, snapshot, self._workplace.ledgers.commit)
+
+    def _take_in(self, places: Places) -> None:
+        """Brings the bank on this machine up to the one on the volume."""
+        self._workplace.bank.reload()
+        mirror(self._workplace.bank.folder, places.bank)
 
 
-def _executor(workplace: Workplace, settings: Settings, places: Places) -> Executor:
-    tariff = Tariff(float(settings.gpu_dollars_per_day), workplace.dollars_per_second, workplace.overhead_seconds)
-    return ModalExecutor(
-        workplace.remote,
-        workplace.store,
-        Spending(workplace.store, tariff),
-        workplace.containers,
-        lambda: _take_in(workplace, places),
-    )
-
-
-def _take_in(workplace: Workplace, places: Places) -> None:
-    """Brings the bank on this machine up to the one on the volume."""
-    workplace.bank.reload()
-    mirror(workplace.bank.folder, places.bank)
-
-
-def _ledger(workplace: Workplace, state: Path, places: Places) -> KeptLedger:
-    """The wallet's ledger on this machine, taken up from the volume and kept there."""
-    workplace.ledgers.reload()
-    snapshot = workplace.ledgers.folder / places.ledger.relative_to(state)
-    return KeptLedger(places.ledger, snapshot, workplace.ledgers.commit)
+async def _when(event: asyncio.Event, then: Callable[[], None]) -> None:
+    await event.wait()
+    then()
 
 
 def told(error: UsageError) -> dict[str, Any]:
