@@ -35,9 +35,6 @@ GPU_CALLS = "gpu-call"
 PROGRESS = "progress"
 """Key of the Dict: (function call id, one line of text) as the cycle at work last told it, for whoever follows."""
 
-LEASE_DICT = "soma-lease"
-"""A Dict of its own for wallets' leases where there is no bucket, so that listing its keys stays cheap."""
-
 MODULES = ("quickstart.submitter",)
 """What `uv run deploy` deploys: the variable `app` of each."""
 

@@ -158,7 +158,7 @@ class Session:
         """
         with ExitStack() as stack:
             lease = self.premises.lease(self.places, self.plan.command)
-            stack.enter_context(lease)
+            await asyncio.to_thread(stack.enter_context, lease)  # it may have to wait for a silent holder
             ledger = stack.enter_context(self.premises.ledger(self.places))
             reader = NetworkReader(await connect(self.network.endpoints), self.network.endpoints.rpc)
             board = await self._first_board(reader)
