@@ -17,18 +17,13 @@ import modal
 
 from quickstart.errors import EXIT_USAGE, QuickstartError, SettingsError, UsageError
 from quickstart.modal_app import images, names
-from quickstart.modal_app.prices import container_dollars_per_second
 from quickstart.settings import load_settings
 from quickstart.units import GIB, HOURS, MINUTES
 
 if TYPE_CHECKING:
+    from quickstart.chain.lease import Lease
     from quickstart.modal_app.workplace import Shared, Workplace
-
-try:
-    _options = load_settings()
-except SettingsError as error:  # `modal deploy` imports this file: one line, and nothing is deployed
-    sys.stderr.write(f"error: {error}\n")
-    sys.exit(EXIT_USAGE)
+    from quickstart.submission.session import Places
 
 BANK, WEIGHTS, LEDGERS = Path("/soma-bank"), Path("/soma-weights"), Path("/soma-ledger")
 SOURCES = BANK / "sources"
@@ -42,6 +37,23 @@ MODELS_IN_MEMORY = 2
 SCORER_TIMEOUT = 10 * MINUTES
 SCALEDOWN_SECONDS = 60
 STARTUP_SECONDS = 60
+
+
+def _deployment() -> tuple[list[str], int]:
+    """GPU types and number of scorers, from the settings of whoever deploys. A container reads this file again, with
+    another environment: there the values are those of the deployment, whatever this says.
+    """
+    if not modal.is_local():
+        return ["L4"], 1
+    try:
+        settings = load_settings()
+    except SettingsError as error:  # `modal deploy` imports this file: one line, and nothing is deployed
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_USAGE)
+    return list(settings.gpus), settings.max_containers
+
+
+GPUS, MAX_CONTAINERS = _deployment()
 
 app = modal.App(names.APP)
 
@@ -57,11 +69,11 @@ data_secret = modal.Secret.from_name(names.DATA_SECRET)
 
 @app.cls(
     image=images.gpu,
-    gpu=list(_options.gpus),
+    gpu=GPUS,
     cpu=SCORER_CORES,
     memory=SCORER_MEMORY_GIB * 1024,
     volumes={str(BANK): bank_volume, str(WEIGHTS): weights_volume.with_mount_options(read_only=True)},
-    max_containers=_options.max_containers,
+    max_containers=MAX_CONTAINERS,
     scaledown_window=SCALEDOWN_SECONDS,
     timeout=int(SCORER_TIMEOUT),
     startup_timeout=int(15 * MINUTES),
@@ -207,7 +219,6 @@ def run() -> None:
 
 
 def _workplace() -> "Workplace":
-    from quickstart.chain.lease import FileLease
     from quickstart.executors.modal import Remote
     from quickstart.modal_app.workplace import Workplace
 
@@ -220,13 +231,23 @@ def _workplace() -> "Workplace":
         remote=Remote(fetch_weights.spawn, Scorer().score.spawn, modal.FunctionCall.from_id),
         cut_windows=cut_windows.spawn,
         is_at_work=_is_at_work,
-        lease=lambda places, command: FileLease(places.lease, command),
+        lease=_lease,
         bank=_shared(BANK, bank_volume),
         ledgers=_shared(LEDGERS, ledger_volume),
-        containers=_options.max_containers,
-        dollars_per_second=container_dollars_per_second(_options.gpus, SCORER_CORES, SCORER_MEMORY_GIB),
+        scorer_cores=SCORER_CORES,
+        scorer_memory_gib=SCORER_MEMORY_GIB,
         overhead_seconds=STARTUP_SECONDS + SCALEDOWN_SECONDS,
     )
+
+
+def _lease(places: "Places", command: str) -> "Lease":
+    """One signer for the wallet, whichever machine it is on: the bucket says who."""
+    from quickstart.submission.s3_lease import bucket_lease
+
+    bucket = load_settings("S3_BUCKET", env_file=None).s3
+    if bucket is None:
+        raise SettingsError("missing: S3_BUCKET; run `uv run create-secrets`")
+    return bucket_lease(bucket, places, command)
 
 
 def _shared(folder: Path, volume: modal.Volume) -> "Shared":

@@ -123,6 +123,16 @@ class World:
         prelude = f"import json, modal\nstate = modal.Dict.from_name({names.DICT!r})\n"
         return json.loads(self.standin.run_python(f"{prelude}\n{code}\nprint(json.dumps(answer))"))
 
+    def run_interactively(self) -> tuple[str, dict[str, Any]]:
+        """`modal run`: what it printed while it ran, and the result it ended with."""
+        argv = (sys.executable, "-m", "modal", "run", "src/quickstart/submitter.py")
+        done = self.standin.command(*argv, environment={"PYTHONPATH": str(SOURCE)}, timeout=PATIENCE_SECONDS)
+        shown, _, result = done.stdout.partition("\n{\n")
+        return shown, json.JSONDecoder().raw_decode("{\n" + result)[0]
+
+    def change_secret(self, **values: str) -> None:
+        self.client(f"modal.Secret.from_name({names.SECRETS!r}).update({values!r}); answer = None")
+
     def stop_cycle(self) -> None:
         self.client(f"state.put({names.DISARMED!r}, 'by the test'); answer = None")
 

@@ -18,6 +18,7 @@ from quickstart.ledger.snapshots import KeptLedger
 from quickstart.modal_app.attendant import Attendant
 from quickstart.modal_app.names import DISARMED
 from quickstart.modal_app.ownership import at_work, leave, take_over
+from quickstart.modal_app.prices import container_dollars_per_second
 from quickstart.modal_app.requests import StoreRequests, post, take_answer, withdraw
 from quickstart.modal_app.spending import Spending, Tariff
 from quickstart.modal_app.workplace import TESTNET_RPC, Workplace
@@ -89,13 +90,14 @@ def run_claim(workplace: Workplace) -> dict[str, Any]:
     """
     settings = load_settings(*WALLET_NAMES, env_file=None)
     store = workplace.store
+    stopped = store.get(DISARMED, None)
     while (other := take_over(store, workplace.call_id, workplace.is_at_work)) is not None:
         answer = _ask(workplace, other)
         if answer is not None:
             return {"asked": other, "interrupted": False, **answer}
     try:
         policy = Policy(settings.lanes, 0, gas_cap=settings.gas_cap_shannons, scoring=False)
-        return _run(workplace, settings, Plan(policy, 0, windows=0, sources=(), command="claim on Modal"))
+        return _run(workplace, settings, Plan(policy, 0, windows=0, sources=(), command="claim on Modal"), stopped)
     finally:
         leave(store, workplace.call_id)
 
@@ -119,7 +121,7 @@ def _cut_windows(workplace: Workplace, settings: Settings) -> None:
     if workplace.store.get(slot, None) is not None:
         return
     wanted = settings.windows_per_run
-    message = {"wanted": wanted, "shard_windows": shard_windows(wanted, workplace.containers), "seed": 0}
+    message = {"wanted": wanted, "shard_windows": shard_windows(wanted, settings.max_containers), "seed": 0}
     answer = workplace.cut_windows(message).get()
     if "failed" in answer:
         log.warning("no new windows: %s", answer["failed"])
@@ -131,13 +133,14 @@ def _run(workplace: Workplace, settings: Settings, plan: Plan, disarmed: object 
     if settings.s3 is None or settings.secret_key is None:
         raise SettingsError("missing: the bucket or the key; run `uv run create-secrets`")
     wallet = Wallet.parse(settings.secret_key.get_secret_value())
-    tariff = Tariff(float(settings.gpu_dollars_per_day), workplace.dollars_per_second, workplace.overhead_seconds)
+    price = container_dollars_per_second(settings.gpus, workplace.scorer_cores, workplace.scorer_memory_gib)
+    tariff = Tariff(float(settings.gpu_dollars_per_day), price, workplace.overhead_seconds)
     spending = Spending(workplace.store, tariff)
     storage = S3Storage(settings.s3)
     try:
         with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as state:
             workplace.ledgers.reload()
-            run = _Run(workplace, plan, wallet, storage, Path(state), spending, disarmed)
+            run = _Run(workplace, plan, wallet, storage, Path(state), spending, settings.max_containers, disarmed)
             result = asyncio.run(run.session(Endpoints(settings.rpc_url or TESTNET_RPC)))
     finally:
         storage.close()
@@ -155,6 +158,7 @@ class _Run:
         storage: S3Storage,
         state: Path,
         spending: Spending,
+        containers: int,
         disarmed: object,
     ) -> None:
         self._workplace = workplace
@@ -165,6 +169,7 @@ class _Run:
         self._disarmed = disarmed
         self._requests = StoreRequests(workplace.store)
         self._spending = spending
+        self._containers = containers
         self._room = spending.shards_left if plan.policy.scoring else 0
 
     async def session(self, endpoints: Endpoints) -> dict[str, Any]:
@@ -206,7 +211,7 @@ class _Run:
             self._workplace.remote,
             self._workplace.store,
             self._spending,
-            self._workplace.containers,
+            self._containers,
             self._room,
             lambda: self._take_in(places),
         )

@@ -62,10 +62,10 @@ class Spending:
         if number == 0 and self._told != self._opened:
             self._told = self._opened
             log.warning(
-                "GPUs stop: $%.2f of today's $%.2f are spent (QUICKSTART_GPU_DOLLARS_PER_DAY); "
+                "no GPUs any more today: the cap is $%.2f a day (QUICKSTART_GPU_DOLLARS_PER_DAY), about $%.2f spent; "
                 "matching, submitting and claiming go on",
-                self.dollars,
                 self._tariff.dollars_per_day,
+                self.dollars,
             )
         return number
 

@@ -26,7 +26,8 @@ class Shared:
 class Workplace:
     """`call_id`: the function call we are, the same after a preemption. `is_at_work`: whether a call waits or runs.
 
-    `dollars_per_second`: of one scorer container; `overhead_seconds`: its start, and its idling at the end.
+    `scorer_cores`, `scorer_memory_gib`: of one scorer container; `overhead_seconds`: its start, and its idling at the
+    end.
     """
 
     call_id: str
@@ -37,6 +38,6 @@ class Workplace:
     lease: Callable[[Places, str], Lease]
     bank: Shared
     ledgers: Shared
-    containers: int
-    dollars_per_second: float
+    scorer_cores: float
+    scorer_memory_gib: float
     overhead_seconds: float
