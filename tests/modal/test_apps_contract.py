@@ -106,3 +106,34 @@ def test_each_function_has_the_volumes_it_needs(app: dict[str, Any]) -> None:
         names.CLAIM: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False)},
     }
     assert {volume["version"] for f in app["functions"].values() for volume in f["volumes"]} == {2}
+
+
+def test_a_malformed_setting_is_one_line_and_nothing_is_deployed(tmp_path: Path) -> None:
+    with FakeModal(tmp_path, project=PROJECT, secrets=SECRETS) as standin:
+        said = deploy(standin, *FILE, check=False, QUICKSTART_GPU="L5")
+        assert said.startswith("error: QUICKSTART_GPU is malformed: 'L5' is none of ")
+        assert said.count("\n") == 1
+        assert standin.report()["apps"] == []
+
+
+@pytest.mark.parametrize(
+    ("secrets", "told"),
+    [
+        ({names.DATA_SECRET: {}}, names.SECRETS),
+        ({names.DATA_SECRET: {}, names.SECRETS: {"SOMA_SECRET_KEY": "11" * 32}}, "S3_BUCKET"),
+    ],
+    ids=["no secret", "a secret without a key"],
+)
+def test_without_its_secret_nothing_is_deployed(tmp_path: Path, secrets: dict[str, Any], told: str) -> None:
+    with FakeModal(tmp_path, project=PROJECT, secrets=secrets) as standin:
+        assert told in deploy(standin, *FILE, check=False)
+        assert [app["state"] for app in standin.report()["apps"]] != ["deployed"]
+
+
+def test_settings_decide_which_gpus_and_how_many(tmp_path: Path) -> None:
+    with FakeModal(tmp_path, project=PROJECT, secrets=SECRETS) as standin:
+        deploy(standin, *MODULE, QUICKSTART_GPU="H100, L40S", QUICKSTART_MAX_CONTAINERS="7")
+        (app,) = standin.report()["apps"]
+        scorer = app["functions"][f"{names.SCORER}.*"]
+        assert [gpu["type"] for gpu in scorer["gpu"]] == ["H100", "L40S"]
+        assert scorer["max_containers"] == 7
