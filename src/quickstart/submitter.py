@@ -21,9 +21,7 @@ from quickstart.settings import load_settings
 from quickstart.units import GIB, HOURS, MINUTES
 
 if TYPE_CHECKING:
-    from quickstart.chain.lease import Lease
     from quickstart.modal_app.workplace import Shared, Workplace
-    from quickstart.submission.session import Places
 
 BANK, WEIGHTS, LEDGERS = Path("/soma-bank"), Path("/soma-weights"), Path("/soma-ledger")
 SOURCES = BANK / "sources"
@@ -231,23 +229,12 @@ def _workplace() -> "Workplace":
         remote=Remote(fetch_weights.spawn, Scorer().score.spawn, modal.FunctionCall.from_id),
         cut_windows=cut_windows.spawn,
         is_at_work=_is_at_work,
-        lease=_lease,
         bank=_shared(BANK, bank_volume),
         ledgers=_shared(LEDGERS, ledger_volume),
         scorer_cores=SCORER_CORES,
         scorer_memory_gib=SCORER_MEMORY_GIB,
         overhead_seconds=STARTUP_SECONDS + SCALEDOWN_SECONDS,
     )
-
-
-def _lease(places: "Places", command: str) -> "Lease":
-    """One signer for the wallet, whichever machine it is on: the bucket says who."""
-    from quickstart.submission.s3_lease import bucket_lease
-
-    bucket = load_settings("S3_BUCKET", env_file=None).s3
-    if bucket is None:
-        raise SettingsError("missing: S3_BUCKET; run `uv run create-secrets`")
-    return bucket_lease(bucket, places, command)
 
 
 def _shared(folder: Path, volume: modal.Volume) -> "Shared":

@@ -22,6 +22,7 @@ from quickstart.chain.objects import TargetStatus
 from quickstart.devnet.config import DevnetConfig
 from quickstart.devnet.server import DevnetServer
 from quickstart.modal_app import names
+from quickstart.settings import S3Settings
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[2]
@@ -113,6 +114,7 @@ class Chain:
 class World:
     chain: Chain
     standin: FakeModal
+    bucket: S3Settings
 
     def deploy(self) -> None:
         argv = (sys.executable, "-m", "modal", "deploy", "src/quickstart/submitter.py")
@@ -195,7 +197,7 @@ def world(folder: Path, settings: dict[str, str] | None = None, **devnet: Any) -
         }
         both = {names.SECRETS: secrets, names.DATA_SECRET: {"HF_TOKEN": "token"}}
         standin = stack.enter_context(FakeModal(folder, project=PROJECT, secrets=both, idle_seconds=30.0))
-        it = World(chain, standin)
+        it = World(chain, standin, S3Settings("windows", "id", "secret", endpoint, f"{endpoint}/windows"))
         it.deploy()
         yield it
         standin.stop()

@@ -1,14 +1,21 @@
 """A run by hand, a claim by hand, and a day without money for GPUs, one after the other on one wallet."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from cloud_world import BONDS, CAP, SCORER, World, world
 
+from quickstart.chain.identity import service_info
+from quickstart.errors import HeldElsewhereError
 from quickstart.modal_app import names
+from quickstart.submission.s3_lease import bucket_lease
+from quickstart.submission.session import Places
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,7 @@ class History:
     run: dict[str, Any]
     claim: dict[str, Any]
     scored: int
+    refusal: str
     asked: dict[str, Any]
     idle_day: dict[str, Any]
     idle_call: str
@@ -33,12 +41,13 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
         it.change_secret(QUICKSTART_GPU_DOLLARS_PER_DAY="0")
         (call_id,) = it.standin.fire(names.SUBMITTER)
         it.until(lambda: len(it.chain.filled()) == BONDS, "nothing was filled without GPUs")
+        refusal = signing_on_a_laptop(it)
         two_epochs_later(it)
         asked = claimed_by_hand(it)
         it.stop_cycle()
         outcome = it.standin.wait_for_call(call_id)
         assert outcome.status == "success", outcome.exception
-        yield History(it, shown, run, claim, scored, asked, outcome.value, call_id)
+        yield History(it, shown, run, claim, scored, refusal, asked, outcome.value, call_id)
 
 
 def two_epochs_later(it: World) -> None:
@@ -49,6 +58,20 @@ def two_epochs_later(it: World) -> None:
 def claimed_by_hand(it: World) -> dict[str, Any]:
     found: dict[str, Any] = it.client(f"answer = modal.Function.from_name({names.APP!r}, {names.CLAIM!r}).remote()")
     return found
+
+
+def signing_on_a_laptop(it: World) -> str:
+    """Takes the wallet's lease as `--local` does on another machine; what that says."""
+    with TemporaryDirectory() as state:
+        info = asyncio.run(service_info(it.chain.server.urls.rpc))
+        places = Places.of(Path(state), info, it.chain.wallet)
+        with pytest.raises(HeldElsewhereError) as held, bucket_lease(it.bucket, places, "submit --local"):
+            pass
+    return str(held.value)
+
+
+def test_a_laptop_beside_the_cycle_does_not_sign_and_is_told_who_does(history: History) -> None:
+    assert "`cycle on Modal`" in history.refusal
 
 
 def test_a_run_by_hand_shows_progress_and_ends_by_itself(history: History) -> None:

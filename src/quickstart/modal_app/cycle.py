@@ -11,6 +11,7 @@ from typing import Any
 from quickstart.bank.mirror import mirror
 from quickstart.chain.client import Endpoints
 from quickstart.chain.keys import Wallet
+from quickstart.chain.lease import Lease
 from quickstart.errors import SettingsError, UsageError
 from quickstart.executors.base import Executor
 from quickstart.executors.modal import ModalExecutor
@@ -22,9 +23,10 @@ from quickstart.modal_app.prices import container_dollars_per_second
 from quickstart.modal_app.requests import StoreRequests, post, take_answer, withdraw
 from quickstart.modal_app.spending import Spending, Tariff
 from quickstart.modal_app.workplace import TESTNET_RPC, Workplace
-from quickstart.settings import Settings, load_settings
+from quickstart.settings import S3Settings, Settings, load_settings
 from quickstart.submission.actions import Policy
 from quickstart.submission.requests import CLAIM, POLL_SECONDS
+from quickstart.submission.s3_lease import bucket_lease
 from quickstart.submission.s3_storage import S3Storage
 from quickstart.submission.session import Network, Places, Plan, Premises, open_session
 from quickstart.units import HOURS
@@ -130,17 +132,28 @@ def _cut_windows(workplace: Workplace, settings: Settings) -> None:
 
 def _run(workplace: Workplace, settings: Settings, plan: Plan, disarmed: object = None) -> dict[str, Any]:
     """Opens what Modal has, and runs the session; inside it Modal is only talked to from threads."""
-    if settings.s3 is None or settings.secret_key is None:
+    bucket = settings.s3
+    if bucket is None or settings.secret_key is None:
         raise SettingsError("missing: the bucket or the key; run `uv run create-secrets`")
     wallet = Wallet.parse(settings.secret_key.get_secret_value())
     price = container_dollars_per_second(settings.gpus, workplace.scorer_cores, workplace.scorer_memory_gib)
     tariff = Tariff(float(settings.gpu_dollars_per_day), price, workplace.overhead_seconds)
     spending = Spending(workplace.store, tariff)
-    storage = S3Storage(settings.s3)
+    storage = S3Storage(bucket)
     try:
         with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as state:
             workplace.ledgers.reload()
-            run = _Run(workplace, plan, wallet, storage, Path(state), spending, settings.max_containers, disarmed)
+            run = _Run(
+                workplace,
+                plan,
+                wallet,
+                bucket,
+                storage,
+                Path(state),
+                spending,
+                settings.max_containers,
+                disarmed,
+            )
             result = asyncio.run(run.session(Endpoints(settings.rpc_url or TESTNET_RPC)))
     finally:
         storage.close()
@@ -155,6 +168,7 @@ class _Run:
         workplace: Workplace,
         plan: Plan,
         wallet: Wallet,
+        bucket: S3Settings,
         storage: S3Storage,
         state: Path,
         spending: Spending,
@@ -164,6 +178,7 @@ class _Run:
         self._workplace = workplace
         self._plan = plan
         self._wallet = wallet
+        self._bucket = bucket
         self._storage = storage
         self._state = state
         self._disarmed = disarmed
@@ -196,7 +211,7 @@ class _Run:
             lambda _: self._storage,
             self._executor,
             attendant.show,
-            Premises(self._workplace.lease, self._ledger, lambda _: self._requests),
+            Premises(self._lease, self._ledger, lambda _: self._requests),
         )
         await asyncio.to_thread(self._take_in, session.places)
         with attendant:
@@ -205,6 +220,10 @@ class _Run:
                 return await session.run()
             finally:
                 stopping.cancel()
+
+    def _lease(self, places: Places, command: str) -> Lease:
+        """In the bucket, where a laptop that runs the same wallet looks too."""
+        return bucket_lease(self._bucket, places, command)
 
     def _executor(self, places: Places) -> Executor:
         return ModalExecutor(

@@ -4,11 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from quickstart.chain.lease import Lease
 from quickstart.executors.modal import Call, Remote
 from quickstart.modal_app.messages import Message
 from quickstart.modal_app.store import Store
-from quickstart.submission.session import Places
 
 TESTNET_RPC = "https://fullnode.testnet.soma.org"
 
@@ -35,7 +33,6 @@ class Workplace:
     remote: Remote
     cut_windows: Callable[[Message], Call]
     is_at_work: Callable[[str], bool]
-    lease: Callable[[Places, str], Lease]
     bank: Shared
     ledgers: Shared
     scorer_cores: float
