@@ -152,7 +152,6 @@ class World:
     def containers(self, function: str) -> list[dict[str, Any]]:
         return [c for c in self.standin.report()["containers"] if c["function"] == function]
 
-
     def files(self, volume: str) -> list[str]:
         """What is committed on a volume."""
         (found,) = (v for v in self.standin.report()["volumes"] if v["name"] == volume)
