@@ -41,9 +41,7 @@ def test_secrets_then_deploy_arms_the_schedule(standin: FakeModal, tmp_path: Pat
     (table,) = (t for t in standin.workspace.tables.values() if t.name == DICT)
     assert any(DISARMED.encode() in key for key in table.entries)
     again = run(standin, "deploy", "--json", folder=tmp_path)
-    assert json.loads(again.out)["deployed"] == [
-        {"app": APP, "app_id": app["id"], "module": "quickstart.submitter"}
-    ]
+    assert json.loads(again.out)["deployed"] == [{"app": APP, "app_id": app["id"], "module": "quickstart.submitter"}]
     assert not any(DISARMED.encode() in key for key in table.entries)
     assert standin.workspace.calls == {}, "nothing is started by deploying"
 
