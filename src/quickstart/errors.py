@@ -8,6 +8,7 @@
     │   ├── StateError            the state folder is newer, locked, damaged or full
     │   ├── FundsError            the balance does not cover what was asked
     │   ├── LeaseHeldError        another process signs for this wallet
+    │   │   └── HeldElsewhereError    one that shares no folder with us: another machine's, or Modal's
     │   └── UnreachableError      an address that was configured does not answer
     ├── WeightsError              one model's weights cannot be had or trusted: that model is excluded
     ├── DataUnreadableError       published bytes cannot be read back: nothing is signed
@@ -56,6 +57,10 @@ class FundsError(UsageError):
 
 class LeaseHeldError(UsageError):
     """Another process holds the wallet's lease; the message says who and how to take over."""
+
+
+class HeldElsewhereError(LeaseHeldError):
+    """The holder shares no folder with us, so no request can be left for it there."""
 
 
 class UnreachableError(UsageError):

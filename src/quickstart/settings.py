@@ -5,6 +5,7 @@ README's table are made from it. Importing this module opens nothing and loads n
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from os import environ
@@ -20,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from quickstart.chain.keys import parse_secret_key
 from quickstart.errors import KeyFormatError, SettingsError
+from quickstart.modal_app.prices import GPU_DOLLARS_PER_SECOND
 from quickstart.units import SHANNONS_PER_SOMA
 
 ENV_FILE = Path(".env")
@@ -60,6 +62,19 @@ def _check_bucket(value: str) -> str:
 def _check_soma(value: Decimal) -> Decimal:
     if not value.is_finite() or value < 0 or value % _MORE_THAN_A_SHANNON:
         raise ValueError("not an amount of SOMA; it is 0 or more, with at most nine decimals")
+    return value
+
+
+def _check_gpus(value: str) -> str:
+    names = [name.strip() for name in value.split(",")]
+    if unknown := [name for name in names if name not in GPU_DOLLARS_PER_SECOND]:
+        raise ValueError(f"{unknown[0]!r} is none of {', '.join(GPU_DOLLARS_PER_SECOND)}")
+    return ",".join(dict.fromkeys(names))
+
+
+def _check_dollars(value: Decimal) -> Decimal:
+    if not value.is_finite() or value < 0:
+        raise ValueError("not an amount of dollars; it is 0 or more")
     return value
 
 
@@ -163,6 +178,29 @@ class Settings(BaseSettings):
         description="Most SOMA spent on fees in a day.",
     )
 
+    gpu_dollars_per_day: Annotated[Decimal, AfterValidator(_check_dollars)] = Field(
+        default=Decimal(5),
+        validation_alias="QUICKSTART_GPU_DOLLARS_PER_DAY",
+        description="Most dollars a day for GPUs on Modal, estimated; 0 rents none, and matching and claiming go on.",
+    )
+    gpu: Annotated[str, AfterValidator(_check_gpus)] = Field(
+        default="L4,A10",
+        validation_alias="QUICKSTART_GPU",
+        description="GPU types to rent on Modal, the first that is free is taken. Read when deploying.",
+    )
+    max_containers: int = Field(
+        default=4,
+        ge=1,
+        le=100,
+        validation_alias="QUICKSTART_MAX_CONTAINERS",
+        description="GPUs rented on Modal at the same time. Read when deploying.",
+    )
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """GPU types in the order of preference."""
+        return tuple(self.gpu.split(","))
+
     @property
     def bond_cap_shannons(self) -> int:
         return int(self.bond_cap * SHANNONS_PER_SOMA)
@@ -180,7 +218,7 @@ class Settings(BaseSettings):
         """
         if self.s3_bucket is None:
             return None
-        self.require(*_S3_NAMES)
+        self.require(*S3_NAMES)
         assert self.s3_access_key_id is not None and self.s3_secret_access_key is not None
         public_url = self.s3_public_url
         if public_url is None:
@@ -212,7 +250,7 @@ class Settings(BaseSettings):
             raise SettingsError(f"missing: {', '.join(missing)}; {REMEDY}")
 
 
-_S3_NAMES = ("S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
+S3_NAMES = ("S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +304,7 @@ def load_settings(*required: str, env_file: Path | None = ENV_FILE) -> Settings:
     if settings is not None:
         settings.require(*required)
         return settings
-    missing = [name for name in required if name not in malformed and not _is_set(name, env_file)]
+    missing = [name for name in required if name not in malformed and not raw_value(name, env_file)]
     if missing and malformed:
         problems.insert(0, f"missing: {', '.join(missing)}")
     raise SettingsError(f"{'; '.join(problems)}; {REMEDY}") from None
@@ -287,8 +325,21 @@ def _env_file_problems(env_file: Path) -> Iterator[str]:
         yield f"{env_file} cannot be read ({error.strerror})"
 
 
-def _is_set(name: str, env_file: Path | None) -> bool:
-    return bool(environ.get(name) or (env_file is not None and dotenv_values(env_file).get(name)))
+def raw_value(name: str, env_file: Path | None = ENV_FILE) -> str:
+    """A variable as it was written, unchecked: from the environment, else from `env_file`; empty if in neither."""
+    written: str | None = None
+    if env_file is not None:
+        with suppress(OSError, UnicodeDecodeError):  # `load_settings` says so
+            written = dotenv_values(env_file).get(name)
+    return environ.get(name) or written or ""
+
+
+def publishing_names(env_file: Path | None = ENV_FILE) -> tuple[str, ...]:
+    """The variables without which nothing can be published; R2 needs one more, which its endpoint tells."""
+    host = ""
+    with suppress(ValueError):  # no URL at all: `load_settings` says so
+        host = urlsplit(raw_value("S3_ENDPOINT_URL", env_file)).hostname or ""
+    return (*S3_NAMES, "S3_PUBLIC_URL") if host.endswith(_R2_SUFFIX) else S3_NAMES
 
 
 def env_example() -> str:

@@ -25,9 +25,12 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
         (
             "submit",
             "--network --rpc-url --faucet-url --admin-url --local --state --source --windows --epochs --max-hits "
-            "--seconds --lanes --workers --engine --seed --dry-run --json --verbose",
+            "--seconds --lanes --workers --engine --seed --dry-run --detach --json --verbose",
         ),
-        ("claim", "--network --rpc-url --local --state --json --verbose"),
+        ("claim", "--network --rpc-url --local --state --detach --json --verbose"),
+        ("create-secrets", "--json --verbose"),
+        ("deploy", "--json --verbose"),
+        ("stop", "--now --json --verbose"),
         ("status", "--state --json --verbose"),
         (
             "devnet",

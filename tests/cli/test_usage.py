@@ -23,8 +23,13 @@ def refused(done: Finished, *names: str) -> None:
 @pytest.mark.parametrize(
     ("command", "arguments", "names"),
     [
-        ("submit", (), ("nothing is deployed", "--local", "--network devnet")),
-        ("claim", (), ("nothing is deployed",)),
+        ("submit", (), ("Modal does not know you", "uv run modal setup")),
+        ("claim", (), ("Modal does not know you", "uv run modal setup")),
+        ("deploy", (), ("Modal does not know you", "uv run modal setup")),
+        ("stop", (), ("Modal does not know you", "uv run modal setup")),
+        ("create-secrets", (), ("SOMA_SECRET_KEY", "S3_BUCKET", ".env.example")),
+        ("submit", ("--windows", "5"), ("--windows", "--local")),
+        ("submit", ("--detach", "--network", "devnet"), ("--detach",)),
         ("submit", ("--rpc-url", DEAD_URL), ("SOMA_SECRET_KEY", ".env")),
         ("submit", ("--local",), ("SOMA_SECRET_KEY", "QUICKSTART_RPC_URL")),
         (

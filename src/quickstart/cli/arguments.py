@@ -31,7 +31,11 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def submit_parser() -> CommandParser:
-    parser = CommandParser("submit", "Score data, submit what fits, and on a devnet age the epochs and claim.")
+    parser = CommandParser(
+        "submit",
+        "Start what is deployed on Modal and follow it; with --local, --network or --rpc-url do it on this machine: "
+        "score data, submit what fits, and on a devnet age the epochs and claim.",
+    )
     add_network_arguments(parser)
     add = parser.add_argument
     add(
@@ -68,13 +72,17 @@ def submit_parser() -> CommandParser:
         help="order in which windows are cut, and a new devnet's chain (default 0)",
     )
     add("--dry-run", action="store_true", help="score and match, but publish, sign and send nothing")
+    add_detach_argument(parser)
     add_output_arguments(parser)
     return parser
 
 
 def claim_parser() -> CommandParser:
-    parser = CommandParser("claim", "Claim everything of ours that is claimable.")
+    parser = CommandParser(
+        "claim", "Claim everything of ours that is claimable: by what is deployed on Modal, or here."
+    )
     add_network_arguments(parser)
+    add_detach_argument(parser)
     add_output_arguments(parser)
     parser.set_defaults(seed=0)
     return parser
@@ -83,6 +91,25 @@ def claim_parser() -> CommandParser:
 def status_parser() -> CommandParser:
     parser = CommandParser("status", "What your wallets have filled and earned, from their ledgers.")
     add_state_argument(parser)
+    add_output_arguments(parser)
+    return parser
+
+
+def create_secrets_parser() -> CommandParser:
+    parser = CommandParser("create-secrets", "Check .env, and create or update the secrets on Modal from it.")
+    add_output_arguments(parser)
+    return parser
+
+
+def deploy_parser() -> CommandParser:
+    parser = CommandParser("deploy", "Deploy every app on Modal; the schedule runs by itself from then on.")
+    add_output_arguments(parser)
+    return parser
+
+
+def stop_parser() -> CommandParser:
+    parser = CommandParser("stop", "Stop GPUs and the run on Modal, and the schedule until `submit` or `deploy`.")
+    parser.add_argument("--now", action="store_true", help="cancel what is at work instead of letting it end in order")
     add_output_arguments(parser)
     return parser
 
@@ -108,6 +135,10 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--admin-url", metavar="URL", help="its admin service, if we may end its epochs")
     parser.add_argument("--local", action="store_true", help="run the loop on this machine")
     add_state_argument(parser)
+
+
+def add_detach_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--detach", action="store_true", help="start it on Modal and do not follow it")
 
 
 def add_state_argument(parser: argparse.ArgumentParser) -> None:

@@ -8,20 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from quickstart.chain.lease import live_holder
+from quickstart.cli.arguments import claim_parser, submit_parser
+from quickstart.cli.cloud import claim_on_modal, on_modal, refuse_local_options, submit_on_modal
 from quickstart.cli.main import INTERRUPTED
-from quickstart.cli.networks import network, settings_for, storage, wallet_for
+from quickstart.cli.networks import is_loopback, network, settings_for, storage, wallet_for
 from quickstart.cli.progress import ProgressView
 from quickstart.cli.rendering import print_claim, print_devnet, print_dry_run, print_json, print_result, print_status
 from quickstart.cli.state import open_state
 from quickstart.cli.stopping import stop_on_signals
 from quickstart.data.folder import FolderSource, python_library
-from quickstart.errors import EXIT_DONE, EXIT_FAILED, LeaseHeldError, UsageError
+from quickstart.errors import EXIT_DONE, EXIT_FAILED, HeldElsewhereError, LeaseHeldError, UsageError
 from quickstart.executors.base import Executor
 from quickstart.executors.local import LocalExecutor, WorkerSettings
 from quickstart.settings import Settings, load_settings
 from quickstart.submission.actions import Policy
 from quickstart.submission.requests import CLAIM, POLL_SECONDS
-from quickstart.submission.session import Places, Plan, Session, open_session
+from quickstart.submission.s3_lease import bucket_lease
+from quickstart.submission.session import Places, Plan, Premises, Session, open_session
 from quickstart.units import GIB
 
 WEIGHTS_CACHE_BYTES = 40 * GIB
@@ -34,7 +37,10 @@ LOCAL_MAX_HITS = 150
 
 
 def run_submit(arguments: argparse.Namespace) -> int:
-    """The loop on this machine: the main job on a devnet, the real thing on another network."""
+    """What is deployed; or the loop on this machine: the main job on a devnet, the real thing on another network."""
+    if on_modal(arguments):
+        refuse_local_options(arguments, submit_parser())
+        return submit_on_modal(arguments)
     settings = settings_for(arguments, publishes=not arguments.dry_run)
     state = open_state(arguments.state or settings.state)
     folders = arguments.source or ([settings.source] if settings.source else [])
@@ -61,7 +67,10 @@ def run_submit(arguments: argparse.Namespace) -> int:
 
 
 def run_claim(arguments: argparse.Namespace) -> int:
-    """Claims here, or, when another command holds the wallet's lease, asks that one and follows it."""
+    """Claims by what is deployed, or here, or by another command that holds the wallet's lease."""
+    if on_modal(arguments):
+        refuse_local_options(arguments, claim_parser())
+        return claim_on_modal(arguments)
     settings = settings_for(arguments, publishes=False)
     state = open_state(arguments.state or settings.state)
     plan = Plan(
@@ -143,12 +152,14 @@ async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, p
             ProgressView(quiet=arguments.json) as view,
         ):
             executor = _executor(arguments, state)
-            session = await open_session(where, wallet, state, plan, storage_for, executor, view.show)
+            session = await open_session(
+                where, wallet, state, plan, storage_for, executor, view.show, _premises(where.endpoints.rpc, settings)
+            )
             with stop_on_signals(session.stop, view.close):
                 try:
                     return await (session.rehearse() if plan.dry_run else session.run())
                 except LeaseHeldError as held:
-                    if plan.command != CLAIM:
+                    if plan.command != CLAIM or isinstance(held, HeldElsewhereError):
                         raise
                     return await _ask_holder(session, str(held))
 
@@ -182,6 +193,13 @@ async def _ask_holder(session: Session, held: str) -> dict[str, Any]:
     finally:
         box.withdraw(name)
     return {"asked": held.split(" signs for")[0], "interrupted": False, **answer}
+
+
+def _premises(rpc_url: str, settings: Settings) -> Premises:
+    """Where a node of this machine is signed for, its file lease will do; else other machines may sign too."""
+    if is_loopback(rpc_url) or (bucket := settings.s3) is None:
+        return Premises()
+    return Premises(lease=lambda places, command: bucket_lease(bucket, places, command))
 
 
 def _executor(arguments: argparse.Namespace, state: Path) -> Callable[[Places], Executor]:

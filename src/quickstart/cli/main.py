@@ -1,4 +1,4 @@
-"""The commands `submit`, `claim`, `status` and `devnet`.
+"""The commands people type, as `[project.scripts]` names them.
 
 Importing this module loads none of torch, modal, soma_sdk or gRPC, so that `--help` and usage errors are instant.
 """
@@ -9,9 +9,18 @@ import logging
 import os
 import sqlite3
 import sys
+from importlib import import_module
 from typing import NoReturn
 
-from quickstart.cli.arguments import claim_parser, devnet_parser, status_parser, submit_parser
+from quickstart.cli.arguments import (
+    claim_parser,
+    create_secrets_parser,
+    deploy_parser,
+    devnet_parser,
+    status_parser,
+    stop_parser,
+    submit_parser,
+)
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
 
 log = logging.getLogger(__name__)
@@ -23,31 +32,46 @@ _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 def submit() -> NoReturn:
     """`uv run submit`."""
-    _end("run_submit", submit_parser().parse_args())
+    _end("commands", "run_submit", submit_parser().parse_args())
 
 
 def claim() -> NoReturn:
     """`uv run claim`."""
-    _end("run_claim", claim_parser().parse_args())
+    _end("commands", "run_claim", claim_parser().parse_args())
 
 
 def status() -> NoReturn:
     """`uv run status`."""
-    _end("run_status", status_parser().parse_args())
+    _end("commands", "run_status", status_parser().parse_args())
 
 
 def devnet() -> NoReturn:
     """`uv run devnet`."""
-    _end("run_devnet", devnet_parser().parse_args())
+    _end("commands", "run_devnet", devnet_parser().parse_args())
 
 
-def _end(command: str, arguments: argparse.Namespace) -> NoReturn:
+def create_secrets() -> NoReturn:
+    """`uv run create-secrets`."""
+    _end("secrets", "run_create_secrets", create_secrets_parser().parse_args())
+
+
+def deploy() -> NoReturn:
+    """`uv run deploy`."""
+    _end("cloud", "run_deploy", deploy_parser().parse_args())
+
+
+def stop() -> NoReturn:
+    """`uv run stop`."""
+    _end("cloud", "run_stop", stop_parser().parse_args())
+
+
+def _end(module: str, command: str, arguments: argparse.Namespace) -> NoReturn:
     """Runs a command and leaves with its exit code.
 
     Leaves through `os._exit`: soma-sdk's threads sometimes panic when the interpreter is torn down under them.
     """
     _log_to_stderr(arguments.verbose)
-    code = _run(command, arguments)
+    code = _run(module, command, arguments)
     try:
         sys.stdout.flush()
     except OSError:
@@ -56,12 +80,10 @@ def _end(command: str, arguments: argparse.Namespace) -> NoReturn:
     os._exit(code if code in (EXIT_DONE, EXIT_FAILED, EXIT_USAGE) else EXIT_FAILED)
 
 
-def _run(command: str, arguments: argparse.Namespace) -> int:
+def _run(module: str, command: str, arguments: argparse.Namespace) -> int:
     """The command's exit code; every failure that was foreseen is one line."""
     try:
-        from quickstart.cli import commands
-
-        return int(getattr(commands, command)(arguments))
+        return int(getattr(import_module(f"quickstart.cli.{module}"), command)(arguments))
     except QuickstartError as error:
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:

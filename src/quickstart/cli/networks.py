@@ -25,11 +25,6 @@ KEY_NAME = "SOMA_SECRET_KEY"
 RPC_NAME = "QUICKSTART_RPC_URL"
 BUCKET_NAMES = ("S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
 
-NOTHING_DEPLOYED = (
-    "nothing is deployed to run on Modal yet: run the loop on this machine with --local, "
-    "or try it all on the embedded network with --network devnet"
-)
-
 Service = Literal["faucet", "admin"]
 
 
@@ -37,11 +32,11 @@ def settings_for(arguments: argparse.Namespace, *, publishes: bool) -> Settings:
     """The settings, with everything the chosen network needs; what is missing is named at once.
 
     Raises:
-        UsageError: no network is named, or an address is none.
+        UsageError: an address is none.
         SettingsError: variables are missing or malformed.
     """
-    if not arguments.network and not arguments.local and not arguments.rpc_url:
-        raise UsageError(NOTHING_DEPLOYED)
+    if arguments.detach:
+        raise UsageError("--detach is for what runs on Modal: leave it out, or leave out --local, --network, --rpc-url")
     for option in ("rpc_url", "faucet_url", "admin_url"):
         if getattr(arguments, option) is not None:
             setattr(arguments, option, _checked_url(option, getattr(arguments, option)))

@@ -51,10 +51,10 @@ class ProgressView:
             self._live.update(_table(progress, now - self._started))
         elif now >= self._due and not sys.stdout.isatty():
             self._due = now + PLAIN_EVERY_SECONDS
-            print(_line(progress, now - self._started), flush=True)
+            print(progress_line(progress, now - self._started), flush=True)
 
 
-def _line(progress: "Progress", seconds: float) -> str:
+def progress_line(progress: "Progress", seconds: float) -> str:
     """One line of at most 100 columns, as long as counts stay below a thousand."""
     return (
         f"{seconds:4.0f} s  epoch {progress.epoch}  scored {progress.scored}/{progress.to_score}  "

@@ -38,8 +38,13 @@ class WeightsStore:
             wrong key, bad contents.
             StateError: the cache's own disk is full or refuses; no model's fault.
         """
+        return self.fetch_file(manifest, key)[1]
+
+    def fetch_file(self, manifest: Manifest, key: bytes) -> tuple[bytes, Weights]:
+        """The decrypted safetensors file besides what is in it. Raises what `fetch` does."""
         try:
-            return parse_weights(decrypt(self._encrypted(manifest), key))
+            plain = decrypt(self._encrypted(manifest), key)
+            return plain, parse_weights(plain)
         except (WeightsError, httpx.HTTPError, httpx.InvalidURL) as error:
             raise WeightsError(f"model {manifest.url}: {error or type(error).__name__}") from error
         except OSError as error:

@@ -17,7 +17,8 @@ class Policy:
     """Limits a person sets. Money in shannons, times in seconds; None is no limit.
 
     `bond_cap`: bonds outstanding; `gas_cap`: fees per epoch (a day). `publishers`: uploads at a time. `scoring`:
-    whether to score at all (a claim alone does not).
+    whether to score at all (a claim alone does not). `patient`: an epoch with nothing left to do is not over; others
+    fill targets, and new ones open.
     """
 
     lanes: int = 8
@@ -27,6 +28,7 @@ class Policy:
     gas_cap: int | None = None
     publishers: int = 8
     scoring: bool = True
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

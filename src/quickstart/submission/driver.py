@@ -20,7 +20,7 @@ from quickstart.submission.loop import decide
 from quickstart.submission.outbox import Outbox
 from quickstart.submission.progress import ProgressMeter, Reporter
 from quickstart.submission.publishing import PublishingDesk
-from quickstart.submission.requests import CLAIM, RequestBox
+from quickstart.submission.requests import CLAIM, Requests
 from quickstart.submission.scoring_desk import ScoringDesk
 
 TICK_SECONDS = 0.05
@@ -41,7 +41,7 @@ class Driver:
         publishing: PublishingDesk,
         outbox: Outbox,
         writer: LedgerWriter,
-        requests: RequestBox,
+        requests: Requests,
         report: Reporter,
     ) -> None:
         self._owner = owner

@@ -43,7 +43,7 @@ def decide(situation: Situation, policy: Policy) -> tuple[Action, ...]:
     actions.extend(map(MakeClaim, situation.claims[: max(0, min(lanes_left, coins_left))]))
     if policy.scoring and stopped != SECONDS:
         actions.extend(map(ScoreShards, situation.unscored[: situation.scoring_room]))
-    if not actions and _idle(situation) and situation.settled:
+    if not actions and not policy.patient and _idle(situation) and situation.settled:
         return (EndEpoch(stopped or _why_nothing_is_left(situation)),)
     return tuple(actions)
 

@@ -7,11 +7,21 @@ import json
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 CLAIM = "claim"
 POLL_SECONDS = 0.2
 ABANDONED_AFTER_SECONDS = 3600.0
+
+
+class Requests(Protocol):
+    """What the holder of the lease sees of a box."""
+
+    def waiting(self) -> tuple[tuple[str, str], ...]:
+        """(name, what) of requests without an answer; never waits."""
+        ...
+
+    def answer(self, name: str, answer: dict[str, Any]) -> None: ...
 
 
 class RequestBox:

@@ -35,7 +35,7 @@ class S3Storage:
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
-        self._client = _client(settings)
+        self._client = s3_client(settings)
         self._lock = threading.Lock()
         self._known: set[Id32] = set()
         self._with_acl = not (urlsplit(settings.endpoint_url or "").hostname or "").endswith(
@@ -75,7 +75,7 @@ class S3Storage:
             # Without the right to list, a missing object reads as forbidden; the upload will tell.
             if failure.problem in (TransferProblem.NOT_FOUND, TransferProblem.PERMISSION):
                 return False
-            raise self._error(failure) from error
+            raise bucket_error(self._settings, failure) from error
         return int(found["ContentLength"]) == size
 
     def _upload(self, data: bytes, checksum: Id32) -> None:
@@ -90,11 +90,11 @@ class S3Storage:
             # The right to write without the right to set access lists is refused in the same words as none.
             may_be_acl = failure.problem in (TransferProblem.NO_ACL, TransferProblem.PERMISSION)
             if not (with_acl and may_be_acl):
-                raise self._error(failure) from error
+                raise bucket_error(self._settings, failure) from error
         try:
             self._put_object(data, checksum, with_acl=False)
         except (BotoCoreError, ClientError) as error:
-            raise self._error(s3_failure(error)) from error
+            raise bucket_error(self._settings, s3_failure(error)) from error
         log.info(
             "uploading without access lists: the bucket itself must be public",
             extra={"bucket": self._settings.bucket, "reason": str(failure)},
@@ -117,39 +117,42 @@ class S3Storage:
                 Bucket=bucket, Key=key, Body=data, ContentType=CONTENT_TYPE, CacheControl=CACHE_CONTROL
             )
 
-    def _error(self, failure: TransferFailure) -> QuickstartError:
-        bucket = self._settings.bucket
-        where = self._settings.endpoint_url or "Amazon S3"
-        match failure.problem:
-            case TransferProblem.NO_BUCKET:
-                return SettingsError(
-                    f"there is no bucket {bucket!r} at {where}; create it, or correct S3_BUCKET or S3_ENDPOINT_URL"
-                )
-            case TransferProblem.CREDENTIALS:
-                return SettingsError(
-                    f"{where} does not accept the credentials ({failure.detail}); "
-                    "correct S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY"
-                )
-            case TransferProblem.PERMISSION:
-                return SettingsError(
-                    f"the credentials may not write to the bucket {bucket!r} ({failure.detail}); "
-                    "allow S3_ACCESS_KEY_ID to put objects there"
-                )
-            case TransferProblem.UNREACHABLE:
-                return UnreachableError(f"no answer from {where} ({failure.detail}); check S3_ENDPOINT_URL")
-            case TransferProblem.UNMAPPED:
-                return UnmappedFailure(f"an unknown failure of {where}: {failure.detail}")
-        return NetworkError(f"{where} failed for the bucket {bucket!r}: {failure}")
+
+def bucket_error(settings: S3Settings, failure: TransferFailure) -> QuickstartError:
+    """A failure of the bucket as what to correct."""
+    bucket = settings.bucket
+    where = settings.endpoint_url or "Amazon S3"
+    match failure.problem:
+        case TransferProblem.NO_BUCKET:
+            return SettingsError(
+                f"there is no bucket {bucket!r} at {where}; create it, or correct S3_BUCKET or S3_ENDPOINT_URL"
+            )
+        case TransferProblem.CREDENTIALS:
+            return SettingsError(
+                f"{where} does not accept the credentials ({failure.detail}); "
+                "correct S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY"
+            )
+        case TransferProblem.PERMISSION:
+            return SettingsError(
+                f"the credentials may not write to the bucket {bucket!r} ({failure.detail}); "
+                "allow S3_ACCESS_KEY_ID to put objects there"
+            )
+        case TransferProblem.UNREACHABLE:
+            return UnreachableError(f"no answer from {where} ({failure.detail}); check S3_ENDPOINT_URL")
+        case TransferProblem.UNMAPPED:
+            return UnmappedFailure(f"an unknown failure of {where}: {failure.detail}")
+    return NetworkError(f"{where} failed for the bucket {bucket!r}: {failure}")
 
 
-def _client(settings: S3Settings) -> "S3Client":
+def s3_client(settings: S3Settings, read_seconds: float = READ_SECONDS, attempts: int = ATTEMPTS) -> "S3Client":
+    """A client of the bucket's service. Loads boto3."""
     import boto3
     from botocore.config import Config
 
     config = Config(
         connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        read_timeout=read_seconds,
+        retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=CONNECTIONS,
         # Buckets as paths work on every endpoint of one's own; Amazon wants them as hosts.
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},

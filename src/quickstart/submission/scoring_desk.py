@@ -17,6 +17,7 @@ from quickstart.matching.fillable import fillable
 from quickstart.matching.matcher import Matcher
 from quickstart.matching.values import Candidate, Matches, MatchTarget
 from quickstart.submission.actions import Work
+from quickstart.submission.model_choice import stages
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ class ScoringDesk:
         self._queue: tuple[Work, ...] | None = None  # until something starts or ends, or the models change
         self._queued_models: Mapping[Id32, ActiveModel] = {}
         self._sizes: dict[ShardId, int] = {}
+        self._staged: list[list[ActiveModel]] = []
+        self._staged_models: Mapping[Id32, ActiveModel] | None = None
+        self._staged_at = (0, 0)
         self.weights_names = dict(weights_names)
         self.windows_scored = 0
         self._unusable: set[tuple[Manifest, bytes]] = set()
@@ -103,18 +107,36 @@ class ScoringDesk:
             )
 
     def unscored(self, board: Board) -> tuple[Work, ...]:
-        """Scoring to do, shard by shard so that targets can be matched early, exact repeats last."""
+        """Scoring to do: models that complete the most targets first, shard by shard so that targets can be matched
+        early, exact repeats last.
+        """
         if self._queue is None or self._queued_models is not board.models:
             self._queued_models = board.models
-            usable = [model for model in board.models.values() if self._usable(model)]
             self._sizes = {shard.id: shard.n for shard in self.bank.shards()}
             self._queue = tuple(
                 work
+                for stage in self._stages(board)
                 for shard in self._sizes
-                for model in usable
+                for model in stage
                 if not self._is_scored(shard, model) and (work := Work(shard, model.model_id)) not in self._running
             )
         return (*self._queue, *self._exact_work(board))
+
+    def _stages(self, board: Board) -> list[list[ActiveModel]]:
+        """Usable models in groups, in the order to score them: chosen when models change, or the bank grows. The size
+        of a model's file stands for the time it takes.
+        """
+        seen = (len(self._sizes), len(self._unusable))
+        if self._staged_models is not board.models or self._staged_at != seen:
+            usable = {model_id: model for model_id, model in board.models.items() if self._usable(model)}
+            cost = {
+                model_id: model.manifest.size * sum(not self._is_scored(shard, model) for shard in self._sizes)
+                for model_id, model in usable.items()
+            }
+            chosen = stages((target.model_ids for target in board.targets.values()), cost)
+            self._staged = [[usable[model_id] for model_id in stage] for stage in chosen]
+            self._staged_models, self._staged_at = board.models, seen
+        return self._staged
 
     @property
     def left_to_score(self) -> int:

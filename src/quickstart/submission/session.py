@@ -7,12 +7,13 @@ scoring runs, where bytes are published, who may end an epoch.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from quickstart.bank import Bank
+from quickstart.bank.filling import add_new_windows
 from quickstart.chain.board import Board
 from quickstart.chain.client import Endpoints, NetworkReader, connect
 from quickstart.chain.coins import CoinPool
@@ -20,22 +21,22 @@ from quickstart.chain.identity import ServiceInfo, service_info
 from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
-from quickstart.chain.lease import FileLease
-from quickstart.data.filters import FilterCounts, usable_windows
-from quickstart.data.window import WINDOW_BYTES, Source, Window
+from quickstart.chain.lease import FileLease, Lease
+from quickstart.data.filters import FilterCounts
+from quickstart.data.window import WINDOW_BYTES, Source
 from quickstart.errors import FundsError, UsageError
 from quickstart.executors.base import Executor
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.actions import Policy
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
-from quickstart.submission.driver import INTERRUPTED, TICK_SECONDS, Driver
+from quickstart.submission.driver import EPOCH_OVER, INTERRUPTED, TICK_SECONDS, Driver
 from quickstart.submission.fills import record_settled
 from quickstart.submission.outbox import Outbox
 from quickstart.submission.progress import Reporter
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.reconcile import reconcile
-from quickstart.submission.requests import RequestBox
+from quickstart.submission.requests import RequestBox, Requests
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
@@ -103,6 +104,31 @@ class Places:
         return RequestBox(self.root / "requests")
 
 
+def _file_lease(places: Places, command: str) -> Lease:
+    return FileLease(places.lease, command)
+
+
+def _ledger_file(places: Places) -> AbstractContextManager[Ledger]:
+    return closing(Ledger(places.ledger))
+
+
+def _request_folder(places: Places) -> Requests:
+    return places.requests
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """What stands where, by default all in the wallet's folder on this machine.
+
+    `lease`: made for a command, entered before anything else. `ledger`: opens the books, and closes them at the end of
+    the run. `requests`: where other commands leave what they want done.
+    """
+
+    lease: Callable[[Places, str], Lease] = _file_lease
+    ledger: Callable[[Places], AbstractContextManager[Ledger]] = _ledger_file
+    requests: Callable[[Places], Requests] = _request_folder
+
+
 @dataclass(slots=True)
 class Session:
     """An open run. Use `run`; `stop` ends it early, losing nothing."""
@@ -115,6 +141,7 @@ class Session:
     storage: Storage
     make_executor: Callable[[Places], Executor]
     report: Reporter
+    premises: Premises = field(default_factory=Premises)
     _driver: Driver | None = field(default=None, init=False)
     _stopped: bool = field(default=False, init=False)
 
@@ -130,9 +157,9 @@ class Session:
             UsageError: something a person can mend; nothing was sent.
         """
         with ExitStack() as stack:
-            lease = stack.enter_context(FileLease(self.places.lease, self.plan.command))
-            ledger = Ledger(self.places.ledger)
-            stack.callback(ledger.close)
+            lease = self.premises.lease(self.places, self.plan.command)
+            await asyncio.to_thread(stack.enter_context, lease)  # it may have to wait for a silent holder
+            ledger = stack.enter_context(self.premises.ledger(self.places))
             reader = NetworkReader(await connect(self.network.endpoints), self.network.endpoints.rpc)
             board = await self._first_board(reader)
             writer = LedgerWriter(ledger)
@@ -153,7 +180,7 @@ class Session:
                 publishing=PublishingDesk(Publisher(self.storage, client), writer),
                 outbox=outbox,
                 writer=writer,
-                requests=self.places.requests,
+                requests=self.premises.requests(self.places),
                 report=self.report,
             )
             if self._stopped:
@@ -238,12 +265,15 @@ class Session:
         rounds = [submitting] * self.plan.epochs or [claiming]
         if self.plan.epochs and self.network.advance_epoch is not None:
             rounds += [claiming] * SETTLING_EPOCHS
+        reason = ""
         for number, policy in enumerate(rounds):
-            if number:
-                if self.network.advance_epoch is not None:
-                    await self.network.advance_epoch()
+            if number and self.network.advance_epoch is not None:
+                await self.network.advance_epoch()
                 await driver.await_epoch()
-            if await driver.run_epoch(policy) == INTERRUPTED:
+            elif number and reason != EPOCH_OVER:
+                await driver.await_epoch()
+            reason = await driver.run_epoch(policy)
+            if reason == INTERRUPTED:
                 return
 
     async def _result(
@@ -302,27 +332,7 @@ def fill_bank(bank: Bank, plan: Plan) -> FilterCounts:
     Raises:
         SourceError: no source has a usable window.
     """
-    counts = FilterCounts()
-    seen = bank.known_checksums()
-    wanted = plan.windows
-    streams = [usable_windows(source, plan.seed, seen, counts) for source in plan.sources]
-    shard: list[Window] = []
-    while streams and wanted > 0:
-        for stream in list(streams):
-            window = next(stream, None)
-            if window is None:
-                streams.remove(stream)
-                continue
-            shard.append(window)
-            wanted -= 1
-            if len(shard) == SHARD_WINDOWS or wanted == 0:
-                bank.add_windows(shard)
-                shard = []
-            if wanted == 0:
-                break
-    if shard:
-        bank.add_windows(shard)
-    return counts
+    return add_new_windows(bank, plan.sources, plan.windows, plan.seed, SHARD_WINDOWS)
 
 
 async def open_session(
@@ -333,8 +343,10 @@ async def open_session(
     storage_for: Callable[[Places], Storage],
     make_executor: Callable[[Places], Executor],
     report: Reporter,
+    premises: Premises | None = None,
 ) -> Session:
     """Finds out which chain this is, and with that where wallet's ledger and bank lie."""
     info = await service_info(network.endpoints.rpc)
     places = Places.of(state, info, wallet)
-    return Session(network, wallet, places, plan, info, storage_for(places), make_executor, report)
+    premises = premises or Premises()
+    return Session(network, wallet, places, plan, info, storage_for(places), make_executor, report, premises)

@@ -1,0 +1,118 @@
+"""Following a call on Modal from here: its progress, its result, and Ctrl-C, which leaves it running."""
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from quickstart.cli.rendering import print_claim, print_json, print_result
+from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError, UnreachableError
+from quickstart.modal_app.account import modal_errors
+from quickstart.modal_app.names import PROGRESS
+
+if TYPE_CHECKING:
+    import modal
+
+FOLLOW_SECONDS = 1.0
+"""How often a run that is followed is asked for its progress."""
+
+
+def follow(
+    call: "modal.FunctionCall[Any]",
+    state: "modal.Dict",
+    arguments: argparse.Namespace,
+    *,
+    found: bool,
+    leaving: str,
+) -> int:
+    """Follows a call to its end, unless it is to be left alone; the exit code.
+
+    `found`: it was at work before; `leaving`: what to say of it after Ctrl-C.
+
+    Raises:
+        QuickstartError: it was stopped, or failed on Modal; a failure of our own code comes as it was raised there.
+    """
+    if arguments.json and arguments.detach:
+        print_json({"call": call.object_id, "already_running": found})
+    elif not arguments.json:
+        rest = "`uv run stop` stops it" if arguments.detach else "Ctrl-C leaves it running"
+        print(f"{'found' if found else 'started':<9} {call.object_id} on Modal; {rest}", flush=True)
+    if arguments.detach:
+        return EXIT_DONE
+    try:
+        return _show(_wait(call, state, quiet=arguments.json), as_json=arguments.json)
+    except KeyboardInterrupt:
+        print(f"{call.object_id} goes on on Modal; {leaving}", file=sys.stderr)
+        return EXIT_DONE
+
+
+def has_ended(call: "modal.FunctionCall[Any]") -> bool:
+    """Whether a call is over, however it ended.
+
+    Raises:
+        modal.exception.Error: Modal does not answer, which says nothing about the call.
+    """
+    from modal import exception
+
+    try:
+        call.get(timeout=0)
+    except TimeoutError:  # the builtin: it is waiting or at work
+        return False
+    except (exception.ConnectionError, exception.ServiceError, exception.AuthError, exception.InternalError):
+        raise
+    except Exception:  # noqa: BLE001 - whatever the call itself raised, or Modal forgot: it has ended
+        return True
+    return True
+
+
+def ends_within(call: "modal.FunctionCall[Any]", seconds: float) -> bool:
+    """Waits for a call's end; whether it came in time."""
+    deadline = time.monotonic() + seconds
+    while not has_ended(call):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(FOLLOW_SECONDS / 4)
+    return True
+
+
+def _show(result: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        print_json(result)
+    elif "skipped" in result:
+        print(f"{'skipped':<9} {result['skipped']}")
+    elif "error" in result:
+        print("error: " + " ".join(str(result["error"]).split()), file=sys.stderr)
+    elif "windows" in result:
+        print_result(result)
+    else:
+        print_claim(result)
+    if "error" in result:
+        return int(result.get("exit_code", EXIT_USAGE))
+    return EXIT_FAILED if result.get("interrupted") else EXIT_DONE
+
+
+def _wait(call: "modal.FunctionCall[Any]", state: "modal.Dict", *, quiet: bool) -> dict[str, Any]:
+    """What the call returns; prints its progress as it changes."""
+    shown = None
+    while (result := _result(call)) is None:
+        with modal_errors():
+            progress = state.get(PROGRESS)
+        if progress and progress != shown and progress[0] == call.object_id and not quiet:
+            print(progress[1], flush=True)
+        shown = progress
+    return result
+
+
+def _result(call: "modal.FunctionCall[Any]") -> dict[str, Any] | None:
+    """What the call returned; None if it has not ended within `FOLLOW_SECONDS`."""
+    from modal import exception
+
+    try:
+        return dict(call.get(timeout=FOLLOW_SECONDS))
+    except TimeoutError:
+        return None
+    except (exception.ConnectionError, exception.ServiceError) as error:
+        raise UnreachableError(f"no answer from Modal; {call.object_id} goes on there") from error
+    except exception.Error as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise QuickstartError(f"{call.object_id} was stopped, or failed on Modal: {text[:300]}") from error

@@ -1,0 +1,80 @@
+"""`create-secrets`: what `.env` says becomes two secrets on Modal. Names are printed, values never."""
+
+import argparse
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from quickstart.cli.rendering import print_json
+from quickstart.errors import EXIT_DONE
+from quickstart.modal_app.account import modal_errors
+from quickstart.modal_app.names import DATA_SECRET, SECRETS
+from quickstart.settings import Settings, load_settings, publishing_names, settings_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEY_NAME = "SOMA_SECRET_KEY"
+DATA_NAMES = ("HF_TOKEN",)
+
+OF_THIS_MACHINE = frozenset({"QUICKSTART_STATE", "QUICKSTART_SOURCE"})
+"""Folders of the machine that `.env` lies on; they mean nothing in a container."""
+
+
+def run_create_secrets(arguments: argparse.Namespace) -> int:
+    """Checks everything, then creates or updates both secrets.
+
+    Raises:
+        SettingsError: something in `.env` is missing or malformed (all of it is named), or Modal knows no token.
+    """
+    settings = load_settings(KEY_NAME, *publishing_names())
+    values = secret_values(settings)
+    wanted = {SECRETS: values, DATA_SECRET: {name: values[name] for name in DATA_NAMES}}
+    with modal_errors():
+        for name, content in wanted.items():
+            push(name, content)
+    document = {
+        "secrets": {name: sorted(key for key, value in content.items() if value) for name, content in wanted.items()}
+    }
+    if arguments.json:
+        print_json(document)
+        return EXIT_DONE
+    for name, keys in document["secrets"].items():
+        print(f"{name:<13} {', '.join(keys) or 'empty (HF_TOKEN is not set: data that asks for no token is used)'}")
+    print("containers that start from now on read these values; run `uv run deploy` next")
+    return EXIT_DONE
+
+
+def secret_values(settings: Settings) -> "Mapping[str, str]":
+    """Every variable that a container may want: what was set, and empty for what was not.
+
+    Empty counts as not set everywhere. A variable that `.env` no longer names must not live on in a secret, and
+    Modal's update of a secret takes nothing away.
+    """
+    values: dict[str, str] = {}
+    for row in settings_table():
+        if row.name not in OF_THIS_MACHINE:
+            is_set = row.attribute in settings.model_fields_set
+            values[row.name] = _text(getattr(settings, row.attribute)) if is_set else ""
+    return values
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return value.get_secret_value()
+        case str() | int() | float() | Decimal() | Path():
+            return str(value)
+    raise TypeError(f"a setting of type {type(value).__name__} has no text")
+
+
+def push(name: str, content: "Mapping[str, str]") -> None:
+    """Makes a secret hold `content`. Creating one that exists changes nothing on Modal, so it is updated too."""
+    import modal
+
+    modal.Secret.objects.create(name, dict(content), allow_existing=True)
+    modal.Secret.from_name(name).update(dict(content))

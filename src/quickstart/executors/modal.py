@@ -1,0 +1,220 @@
+"""Scoring on Modal: weights first, on a CPU; then shards, on as many GPUs as wanted, each call in flight on record.
+
+A thread does all the talking. Calls outlive this process: their ids are in the store, and a restarted submitter takes
+them up again, so that nothing is scored twice.
+"""
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol
+
+import modal
+
+from quickstart.chain.ids import Id32
+from quickstart.executors.base import ScoreAnswer, ScoreDone, ScoreFailed, ScoreRequest
+from quickstart.modal_app.messages import Message, answer_to, name_of, score_message, weights_message
+from quickstart.modal_app.names import GPU_CALLS
+from quickstart.modal_app.spending import Spending
+from quickstart.modal_app.store import Store
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+PATIENCE = 120
+"""Polls in a row that Modal may fail before the run ends: a minute."""
+
+
+class Call(Protocol):
+    """A function call somewhere else (`modal.FunctionCall`)."""
+
+    @property
+    def object_id(self) -> str: ...
+
+    def get(self, timeout: float | None = None) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The functions of the app: each starts a call and returns at once. `attach` finds a call again by its id."""
+
+    fetch_weights: Callable[[Message], Call]
+    score: Callable[[Message], Call]
+    attach: Callable[[str], Call]
+
+
+@dataclass(slots=True)
+class _Fetch:
+    """One model's weights on their way, and who waits for them."""
+
+    call: Call
+    waiting: list[ScoreRequest] = field(default_factory=list)
+
+
+class ModalExecutor:
+    """`containers` GPUs at most. `take_in` brings new segments into the bank before their answers are handed out.
+
+    `room`: calls that may be in flight at once for the dollars that are left, until `spending` is asked again.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        store: Store,
+        spending: Spending,
+        containers: int,
+        room: int,
+        take_in: Callable[[], None],
+    ) -> None:
+        self._remote = remote
+        self._store = store
+        self._spending = spending
+        self._containers = containers
+        self._take_in = take_in
+        self._inbox: queue.SimpleQueue[ScoreRequest] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[ScoreAnswer] = queue.SimpleQueue()
+        self._wanted: deque[ScoreRequest] = deque()
+        self._weights: dict[Id32, Id32] = {}
+        self._fetching: dict[Id32, _Fetch] = {}
+        self._running: dict[str, tuple[ScoreRequest, Call]] = {}
+        self._failure: BaseException | None = None
+        self._room = room
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="modal calls", daemon=True)
+
+    @property
+    def capacity(self) -> int:
+        """Half the calls to keep in flight: so many that no container idles, and that the day's dollars suffice."""
+        return min(self._containers, (self._room + 1) // 2)
+
+    def __enter__(self) -> "ModalExecutor":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Calls in flight go on: whoever continues this work takes them up."""
+        self._ended.set()
+        self._thread.join(timeout=5.0)
+
+    def spawn(self, request: ScoreRequest) -> None:
+        self._inbox.put(request)
+
+    def poll(self) -> tuple[ScoreAnswer, ...]:
+        """See `Executor.poll`.
+
+        Raises:
+            Exception: Modal has failed for longer than a passing trouble does.
+        """
+        if self._failure is not None:
+            raise self._failure
+        return tuple(_drain(self._answers))
+
+    def _work(self) -> None:
+        failed = 0
+        while not self._ended.wait(POLL_SECONDS):
+            try:
+                self._step()
+                failed = 0
+            except Exception as error:  # noqa: BLE001 - whatever Modal raises: tried again, then told to the run
+                failed += 1
+                log.warning("Modal: %s: %s", type(error).__name__, error)
+                if failed > PATIENCE:
+                    self._failure = error
+                    return
+
+    def _step(self) -> None:
+        """Starts what is wanted, and hands out what has come back. Fails without having lost anything."""
+        self._wanted.extend(_drain(self._inbox))
+        while self._wanted:
+            self._start(self._wanted[0])
+            self._wanted.popleft()
+        self._collect_weights()
+        self._collect_scores()
+        self._room = self._spending.shards_left
+
+    def _start(self, request: ScoreRequest) -> None:
+        weights_id = request.weights_id
+        if weights_id in self._weights:
+            self._score(request, self._weights[weights_id])
+        elif weights_id in self._fetching:
+            self._fetching[weights_id].waiting.append(request)
+        else:
+            self._fetching[weights_id] = _Fetch(self._remote.fetch_weights(weights_message(request)), [request])
+
+    def _score(self, request: ScoreRequest, weights: Id32) -> None:
+        slot = f"{GPU_CALLS}/{name_of(request)}"
+        earlier = self._store.get(slot, None)
+        if earlier is not None:
+            log.info("scoring of shard %s goes on as %s", request.shard, earlier)
+            self._running[slot] = request, self._remote.attach(earlier)
+            return
+        call = self._remote.score(score_message(request, weights))
+        self._running[slot] = request, call
+        self._store.put(slot, call.object_id)
+
+    def _collect_weights(self) -> None:
+        for weights_id, fetch in list(self._fetching.items()):
+            message = _result(fetch.call)
+            if message is None:
+                continue
+            if "failed" not in message:
+                self._weights[weights_id] = bytes.fromhex(message["weights"])
+                self._wanted.extend(fetch.waiting)
+            else:
+                for request in fetch.waiting:
+                    self._answers.put(answer_to(request, message))
+            del self._fetching[weights_id]
+
+    def _collect_scores(self) -> None:
+        done: list[tuple[str, Message]] = []
+        for slot, (_, call) in self._running.items():
+            message = _result(call)
+            if message is not None:
+                done.append((slot, message))
+        if any("failed" not in message for _, message in done):
+            self._take_in()
+        for slot, message in done:
+            request, _ = self._running[slot]
+            if "container" in message:
+                self._spending.record(message["container"], message["alive_seconds"], message["seconds"])
+            self._store.pop(slot, None)
+            del self._running[slot]
+            answer = answer_to(request, message)
+            if isinstance(answer, ScoreDone) and not answer.windows:
+                log.info("shard %s was scored before", request.shard)
+            if isinstance(answer, ScoreFailed) and not answer.model_at_fault:
+                self._weights.pop(request.weights_id, None)  # perhaps they were dropped from the volume: ask again
+            self._answers.put(answer)
+
+
+def _result(call: Call) -> Message | None:
+    """What a call returned, or why it failed; None while it goes on.
+
+    Raises:
+        modal.exception.Error: Modal could not be asked; it says nothing about the call.
+    """
+    try:
+        result: Message = call.get(timeout=0)
+    except TimeoutError:
+        return None
+    except (modal.exception.ConnectionError, modal.exception.ServiceError, modal.exception.InternalError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - what the function raised on the other side, of whatever kind
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return {"failed": f"the call on Modal failed ({text[:300]})", "model_at_fault": False}
+    return result
+
+
+def _drain(waiting: "queue.SimpleQueue[Any]") -> list[Any]:
+    found = []
+    while True:
+        try:
+            found.append(waiting.get_nowait())
+        except queue.Empty:
+            return found

@@ -1,0 +1,59 @@
+"""Modal's errors in our words. Modal itself is loaded where it is first needed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from quickstart.errors import NetworkError, SettingsError, UnreachableError, UsageError
+
+NOTHING_DEPLOYED = (
+    "nothing is deployed on Modal: run `uv run deploy` first; or run the loop on this machine with --local, "
+    "or try it all on the embedded network with --network devnet"
+)
+SETUP = "run `uv run modal setup`"
+
+
+@contextmanager
+def modal_errors() -> Iterator[None]:
+    """Calls of Modal within the block fail in one line that says how to mend it.
+
+    Raises:
+        SettingsError: no token, or one that Modal does not accept.
+        UsageError: what was asked for is not deployed, or a secret is missing or lacks a key.
+        UnreachableError: Modal does not answer.
+        TimeoutError: as it came.
+        NetworkError: Modal failed otherwise.
+    """
+    from modal import exception
+
+    try:
+        yield
+    except TimeoutError:  # the builtin, an OSError: a call that has not ended yet
+        raise
+    except exception.AuthError as error:
+        raise SettingsError(f"Modal does not know you ({_first_sentence(error)}): {SETUP}") from error
+    except exception.PermissionDeniedError as error:
+        raise SettingsError(f"your Modal token may not do that ({_first_sentence(error)}): {SETUP}") from error
+    except exception.NotFoundError as error:
+        raise UsageError(_not_found(str(error))) from error
+    except (exception.ConnectionError, exception.ServiceError, OSError) as error:
+        # Modal's client raises bare connection errors too when its server has never answered.
+        raise UnreachableError(
+            f"no answer from Modal ({_first_sentence(error)}); check the network and run this again"
+        ) from error
+    except exception.VersionError as error:
+        raise UsageError(f"Modal wants a newer client ({_first_sentence(error)}); update this program") from error
+    except exception.InvalidError as error:
+        raise UsageError(f"Modal refuses this: {_first_sentence(error)}") from error
+    except exception.Error as error:
+        raise NetworkError(f"Modal failed: {type(error).__name__}: {_first_sentence(error)}") from error
+
+
+def _not_found(text: str) -> str:
+    if "secret" in text.lower():
+        return f"{text.rstrip('.')}: run `uv run create-secrets`"
+    return NOTHING_DEPLOYED
+
+
+def _first_sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.partition(". ")[0].rstrip(".")[:200]

@@ -1,0 +1,94 @@
+"""Beside a run: takes requests in, tells where it stands, and ends it when it is stopped or its time is over."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from quickstart.cli.progress import progress_line
+from quickstart.modal_app.names import DISARMED, PROGRESS
+from quickstart.modal_app.requests import StoreRequests
+from quickstart.modal_app.store import Store
+from quickstart.submission.progress import Progress
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0
+LINE_EVERY_SECONDS = 10.0
+
+
+class Attendant:
+    """A thread that talks to the store, so that the loop never waits for it. `end` is called at most once.
+
+    `deadline`: seconds from now. `disarmed`: what the store said of that when we began; a stop since then counts.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        call_id: str,
+        requests: StoreRequests,
+        deadline: float,
+        disarmed: object,
+        end: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._call_id = call_id
+        self._requests = requests
+        self._started = time.monotonic()
+        self._deadline = deadline
+        self._end = end
+        self._disarmed = disarmed
+        self._progress: Progress | None = None
+        self._line_due = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._attend, name="attendant", daemon=True)
+
+    def show(self, progress: Progress) -> None:
+        """A `Reporter`: remembers, and never waits."""
+        self._progress = progress
+
+    def __enter__(self) -> "Attendant":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _attend(self) -> None:
+        ended = False
+        while not self._over.wait(LOOK_SECONDS):
+            reason = self._look()
+            if reason is not None and not ended:
+                ended = True
+                log.info("this run ends: %s", reason)
+                self._end(reason)
+        self._look()
+
+    def _look(self) -> str | None:
+        """One round; why the run must end, if it must."""
+        try:
+            self._requests.exchange()
+            self._tell()
+            disarmed = self._store.get(DISARMED, None)
+        except Exception as error:  # noqa: BLE001 - Modal's Dict may fail for a moment; the run does not depend on it
+            log.warning("Modal: %s: %s", type(error).__name__, error)
+            return None
+        if disarmed is not None and disarmed != self._disarmed:
+            return "stopped"
+        if time.monotonic() - self._started > self._deadline:
+            return "its time is over, the next run goes on"
+        return None
+
+    def _tell(self) -> None:
+        if self._progress is None:
+            return
+        line = progress_line(self._progress, time.monotonic() - self._started)
+        self._store.put(PROGRESS, (self._call_id, line))
+        if time.monotonic() >= self._line_due or self._over.is_set():
+            self._line_due = time.monotonic() + LINE_EVERY_SECONDS
+            log.info("%s", line)

@@ -1,0 +1,57 @@
+"""What travels between the submitter and the functions it calls: dictionaries of builtins.
+
+A redeployed scorer answers an older submitter and the other way round: fields are added, never renamed.
+"""
+
+from hashlib import blake2b
+from typing import Any, TypeAlias
+
+from quickstart.chain.ids import Id32
+from quickstart.chain.transactions import Manifest
+from quickstart.executors.base import ScoreAnswer, ScoreDone, ScoreFailed, ScoreRequest
+
+Message: TypeAlias = dict[str, Any]
+
+
+def score_message(request: ScoreRequest, weights_checksum: Id32) -> Message:
+    """What a scorer needs to know. No key: the weights lie decrypted where it reads them."""
+    return {
+        "shard": request.shard,
+        "weights": weights_checksum.hex(),
+        "rows": None if request.rows is None else list(request.rows),
+        "exact": request.exact,
+    }
+
+
+def weights_message(request: ScoreRequest) -> Message:
+    manifest = request.manifest
+    return {
+        "url": manifest.url,
+        "checksum": manifest.checksum.hex(),
+        "size": manifest.size,
+        "key": request.decryption_key.hex(),
+    }
+
+
+def manifest_of(message: Message) -> tuple[Manifest, bytes]:
+    """The published file and its key, of a `weights_message`."""
+    manifest = Manifest(message["url"], bytes.fromhex(message["checksum"]), message["size"])
+    return manifest, bytes.fromhex(message["key"])
+
+
+def failure(reason: str, *, model_at_fault: bool) -> Message:
+    return {"failed": reason, "model_at_fault": model_at_fault}
+
+
+def answer_to(request: ScoreRequest, message: Message) -> ScoreAnswer:
+    """A scorer's or the weights function's message as the answer to a request."""
+    if "failed" in message:
+        return ScoreFailed(request, message["failed"], message["model_at_fault"])
+    weights = bytes.fromhex(message["weights"])
+    return ScoreDone(request, weights, message["windows"], message["failures"], message["seconds"])
+
+
+def name_of(request: ScoreRequest) -> str:
+    """32 hexadecimal digits, the same for the same request in any process."""
+    content = repr((request.shard, request.weights_id.hex(), request.rows, request.exact))
+    return blake2b(content.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,45 @@
+"""Names under which everything of ours is found on Modal. Loads nothing."""
+
+APP = "soma-quickstart"
+
+SUBMITTER = "cycle"
+CLAIM = "claim"
+"""Both return a dict: what a session's `run` returns, or {"error": line} for what a person can mend (exit code 2), or
+{"skipped": line} where there was nothing to do."""
+
+SCORER = "Scorer"
+WEIGHTS = "fetch_weights"
+WINDOWS = "cut_windows"
+
+DICT = "soma-state"
+
+SECRETS = "soma-secrets"
+"""Everything of `.env`: wallet key, bucket, token."""
+
+DATA_SECRET = "soma-data"
+"""The Hugging Face token only, for functions that read data and must not hold the wallet's key."""
+
+BANK_VOLUME = "soma-bank"
+WEIGHTS_VOLUME = "soma-weights"
+LEDGER_VOLUME = "soma-ledger"
+
+DISARMED = "disarmed"
+"""Key of the Dict: present while the schedule is stopped; its value says since when and by whom."""
+
+RUNNING = "running"
+"""Key of the Dict: the function call id of the cycle at work."""
+
+GPU_CALLS = "gpu-call"
+"""Keys of the Dict that begin with this and a slash hold the ids of scoring calls in flight."""
+
+PROGRESS = "progress"
+"""Key of the Dict: (function call id, one line of text) as the cycle at work last told it, for whoever follows."""
+
+MODULES = ("quickstart.submitter",)
+"""What `uv run deploy` deploys: the variable `app` of each."""
+
+STARTED = "started"
+"""Key of the Dict: the function call id of the last cycle that a command started; it may wait for a container."""
+
+CLAIMING = "claiming"
+"""Key of the Dict: the function call id of the last claim that a command started."""

@@ -1,0 +1,31 @@
+"""What Modal charges, in dollars a second, as far as the spending caps need to know.
+
+List prices; `modal billing rates` shows an account's own. The caps are estimates made from these numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+PRICES_OF = "2026-05-07"
+"""When the list was read."""
+
+GPU_DOLLARS_PER_SECOND: Mapping[str, float] = MappingProxyType(
+    {
+        "T4": 0.000164,
+        "L4": 0.000222,
+        "A10": 0.000306,
+        "L40S": 0.000542,
+        "A100-40GB": 0.000583,
+        "A100-80GB": 0.000694,
+        "H100": 0.001097,
+    }
+)
+
+CPU_CORE_DOLLARS_PER_SECOND = 0.0000131
+MEMORY_GIB_DOLLARS_PER_SECOND = 0.00000222
+
+
+def container_dollars_per_second(gpus: Sequence[str], cores: float, memory_gib: float) -> float:
+    """What a second of a container costs at most: of several GPU types, the dearest is counted."""
+    gpu = max((GPU_DOLLARS_PER_SECOND[name] for name in gpus), default=0.0)
+    return gpu + cores * CPU_CORE_DOLLARS_PER_SECOND + memory_gib * MEMORY_GIB_DOLLARS_PER_SECOND

@@ -1,0 +1,110 @@
+"""What a scoring container does: windows and weights from volumes, a score segment onto one. It holds no secret."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from quickstart.bank.scores import read_scores, write_scores
+from quickstart.bank.segments import list_folders
+from quickstart.bank.shards import ShardFiles, read_shard
+from quickstart.chain.ids import Id32
+from quickstart.errors import QuickstartError, StateError, WeightsError
+from quickstart.modal_app.messages import Message, failure
+from quickstart.scoring.engine import Engine, Weights
+from quickstart.scoring.weights_shelf import WeightsShelf
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Volumes:
+    """Where the volumes lie, and what brings them up to date; nothing may be open on a volume meanwhile."""
+
+    bank: Path
+    weights: Path
+    reload_bank: Callable[[], None]
+    reload_weights: Callable[[], None]
+    commit_bank: Callable[[], None]
+
+
+class ScoringPlace:
+    """Answers score messages, one after the other. `models`: how many models' weights it keeps in memory."""
+
+    def __init__(self, volumes: Volumes, engine: Engine, container: str, models: int) -> None:
+        self._volumes = volumes
+        self._engine = engine
+        self._container = container
+        self._models = models
+        self._resident: dict[Id32, Weights] = {}
+        self._shelf = WeightsShelf(volumes.weights, 0)
+        self._started = time.monotonic()
+
+    def score(self, message: Message) -> Message:
+        """Scores a shard, or some rows of it, with one model; the segment is committed before the answer.
+
+        What is there already is not scored again: Modal runs an input twice when a container was taken away.
+        """
+        started = time.monotonic()
+        try:
+            answer = self._score(message)
+        except WeightsError as error:
+            answer = failure(str(error), model_at_fault=True)
+        except QuickstartError as error:
+            answer = failure(str(error), model_at_fault=False)
+        now = time.monotonic()
+        return answer | {
+            "container": self._container,
+            "seconds": now - started,
+            "alive_seconds": now - self._started,
+        }
+
+    def _score(self, message: Message) -> Message:
+        checksum = bytes.fromhex(message["weights"])
+        shard = self._shard(message["shard"])
+        rows = range(len(shard)) if message["rows"] is None else message["rows"]
+        if not message["exact"] and self._is_scored(checksum, shard, len(rows)):
+            return {"weights": checksum.hex(), "windows": 0, "failures": 0, "engine": self._engine.id}
+        weights = self._weights(checksum)
+        windows = [window.data for window in shard.windows()]
+        scored = self._engine.score(weights, [windows[row] for row in rows], message["exact"])
+        write_scores(self._volumes.bank, shard.id, rows, scored, time.time_ns())
+        self._volumes.commit_bank()
+        log.info("shard %s: %d windows with %s", shard.id, len(rows), scored.engine_id)
+        return {
+            "weights": checksum.hex(),
+            "windows": len(rows),
+            "failures": len(scored.failures),
+            "engine": scored.engine_id,
+        }
+
+    def _shard(self, name: str) -> ShardFiles:
+        shard = read_shard(self._volumes.bank, name)
+        if shard is None:
+            self._volumes.reload_bank()
+            shard = read_shard(self._volumes.bank, name)
+        if shard is None:
+            raise StateError(f"shard {name} is not on the volume")
+        return shard
+
+    def _weights(self, checksum: Id32) -> Weights:
+        weights = self._resident.get(checksum)
+        if weights is None:
+            if not self._shelf.has(checksum):
+                self._volumes.reload_weights()
+            while len(self._resident) >= self._models:
+                self._resident.pop(next(iter(self._resident)))
+            weights = self._resident[checksum] = self._shelf.load(checksum)
+        return weights
+
+    def _is_scored(self, checksum: Id32, shard: ShardFiles, rows: int) -> bool:
+        """Whether a complete segment of all these windows is there, as far as this container sees the volume."""
+        if rows != len(shard):
+            return False
+        root = self._volumes.bank
+        for name in list_folders(root / "scores" / checksum.hex()):
+            segment = read_scores(root, checksum, name)
+            if segment is not None and segment.shard == shard.id and len(segment.rows) == rows:
+                return True
+        return False

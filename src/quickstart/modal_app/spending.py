@@ -1,0 +1,91 @@
+"""What GPUs cost today, estimated from what containers report, and how much more may be started."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from quickstart.modal_app.store import Store
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_SHARD_SECONDS = 300.0
+"""What a shard is taken to need before the first one has come back."""
+
+NEWEST_SHARE = 0.25
+"""Weight of the newest shard in the running mean of their seconds."""
+
+SPENT = "spent"
+"""Keys of the store that begin with this and a slash hold a day's count."""
+
+
+def today() -> str:
+    """The day in UTC, as the schedule counts days."""
+    return time.strftime("%Y-%m-%d", time.gmtime())
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """`dollars_per_second` of a container at work or idle; `overhead_seconds`: its start, and its idling at the end."""
+
+    dollars_per_day: float
+    dollars_per_second: float
+    overhead_seconds: float
+
+
+class Spending:
+    """Dollars of one day. Kept in the store, so that a restarted submitter goes on counting.
+
+    A container's time counts from its start to its last answer, and an overhead once.
+    """
+
+    def __init__(self, store: Store, tariff: Tariff, day: Callable[[], str] = today) -> None:
+        self._store = store
+        self._tariff = tariff
+        self._day = day
+        self._opened = ""
+        self._seconds = 0.0
+        self._alive: dict[str, float] = {}
+        self._shard_seconds = UNKNOWN_SHARD_SECONDS
+        self._told = ""
+
+    @property
+    def dollars(self) -> float:
+        self._open()
+        return self._seconds * self._tariff.dollars_per_second
+
+    @property
+    def shards_left(self) -> int:
+        """How many shards may be in flight at once: what they will cost fits into what is left of the day."""
+        left = self._tariff.dollars_per_day - self.dollars
+        number = max(0, int(left / (self._shard_seconds * self._tariff.dollars_per_second)))
+        if number == 0 and self._told != self._opened:
+            self._told = self._opened
+            log.warning(
+                "no GPUs any more today: the cap is $%.2f a day (QUICKSTART_GPU_DOLLARS_PER_DAY), about $%.2f spent; "
+                "matching, submitting and claiming go on",
+                self._tariff.dollars_per_day,
+                self.dollars,
+            )
+        return number
+
+    def record(self, container: str, alive_seconds: float, work_seconds: float) -> None:
+        """A container has answered: `alive_seconds` since it started, `work_seconds` of them for this answer."""
+        self._open()
+        seen = self._alive.get(container)
+        if seen is None:
+            self._seconds += alive_seconds + self._tariff.overhead_seconds
+        else:
+            self._seconds += max(0.0, alive_seconds - seen)
+        self._alive[container] = alive_seconds
+        self._shard_seconds += NEWEST_SHARE * (work_seconds - self._shard_seconds)
+        self._store.put(f"{SPENT}/{self._opened}", {"seconds": self._seconds, "alive": dict(self._alive)})
+
+    def _open(self) -> None:
+        """Begins a day, with what was counted of it already; containers that live on are known from the day before."""
+        day = self._day()
+        if day != self._opened:
+            self._opened = day
+            kept = self._store.get(f"{SPENT}/{day}", None) or {"seconds": 0.0, "alive": {}}
+            self._seconds = kept["seconds"]
+            self._alive |= kept["alive"]

@@ -1,0 +1,40 @@
+"""Everything of Modal that the submitter's body uses, as plain values: what it does can be read without Modal."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from quickstart.executors.modal import Call, Remote
+from quickstart.modal_app.messages import Message
+from quickstart.modal_app.store import Store
+
+TESTNET_RPC = "https://fullnode.testnet.soma.org"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A volume: its folder here. `reload` takes over what others committed, with no file open; `commit` shows ours."""
+
+    folder: Path
+    reload: Callable[[], None]
+    commit: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """`call_id`: the function call we are, the same after a preemption. `is_at_work`: whether a call waits or runs.
+
+    `scorer_cores`, `scorer_memory_gib`: of one scorer container; `overhead_seconds`: its start, and its idling at the
+    end.
+    """
+
+    call_id: str
+    store: Store
+    remote: Remote
+    cut_windows: Callable[[Message], Call]
+    is_at_work: Callable[[str], bool]
+    bank: Shared
+    ledgers: Shared
+    scorer_cores: float
+    scorer_memory_gib: float
+    overhead_seconds: float

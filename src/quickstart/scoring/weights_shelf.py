@@ -1,0 +1,96 @@
+"""Decrypted weights on a volume: put there by the one function that knows keys, read by every scorer.
+
+`<checksum>.safetensors` is named by what is in it; `names/<weights id>.json` comes after it and says which file a
+model's published file and key lead to.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from quickstart.bank.segments import disk_errors, open_root, write_file
+from quickstart.chain.board import sealed_weights_id
+from quickstart.chain.ids import Id32
+from quickstart.chain.transactions import Manifest
+from quickstart.errors import StateError
+from quickstart.scoring.engine import Weights
+from quickstart.scoring.weights import parse_weights
+from quickstart.scoring.weights_store import WeightsStore
+
+
+class WeightsShelf:
+    """The folder `root`, which holds at most `max_bytes` of weights; the longest unused go first.
+
+    Raises:
+        StateError: (any method that writes) the disk is full or refuses.
+    """
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self._root = root
+        self._max_bytes = max_bytes
+
+    def checksum_of(self, weights_id: Id32) -> Id32 | None:
+        """Checksum of the decrypted weights, if they are here."""
+        try:
+            named = json.loads(self._name(weights_id).read_bytes())
+            checksum = bytes.fromhex(named["weights"])
+            return checksum if self._file(checksum).stat().st_size == named["size"] else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def add(self, manifest: Manifest, key: bytes, store: WeightsStore) -> Id32:
+        """Fetches, checks and decrypts a model's weights, unless they are here; their checksum.
+
+        Raises:
+            WeightsError: the model's weights cannot be had or trusted.
+        """
+        weights_id = sealed_weights_id(manifest, key)
+        checksum = self.checksum_of(weights_id)
+        if checksum is None:
+            plain, weights = store.fetch_file(manifest, key)
+            checksum = weights.checksum
+            self._make_room(len(plain))
+            open_root(self._root)
+            with disk_errors(self._root):
+                self._name(weights_id).parent.mkdir(exist_ok=True)
+                write_file(self._root, self._file(checksum), [plain])
+                named = {"weights": checksum.hex(), "size": len(plain)}
+                write_file(self._root, self._name(weights_id), [json.dumps(named).encode()])
+        with contextlib.suppress(OSError):  # only tells which are used
+            os.utime(self._file(checksum))
+        return checksum
+
+    def has(self, checksum: Id32) -> bool:
+        return self._file(checksum).exists()
+
+    def load(self, checksum: Id32) -> Weights:
+        """Weights that are here, checked again.
+
+        Raises:
+            StateError: they are not here, or not what was put here.
+        """
+        path = self._file(checksum)
+        try:
+            weights = parse_weights(path.read_bytes())
+        except OSError as error:
+            raise StateError(f"the weights {path} cannot be read ({error.strerror})") from error
+        if weights.checksum != checksum:
+            raise StateError(f"the weights {path} are damaged: remove the file, it is fetched anew")
+        return weights
+
+    def _make_room(self, size: int) -> None:
+        """Drops the longest unused files until `size` bytes more fit."""
+        files = sorted(self._root.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+        total = sum(path.stat().st_size for path in files)
+        for path in files:
+            if total + size <= self._max_bytes:
+                return
+            total -= path.stat().st_size
+            path.unlink()
+
+    def _file(self, checksum: Id32) -> Path:
+        return self._root / f"{checksum.hex()}.safetensors"
+
+    def _name(self, weights_id: Id32) -> Path:
+        return self._root / "names" / f"{weights_id.hex()}.json"

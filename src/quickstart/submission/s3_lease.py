@@ -1,0 +1,109 @@
+"""The store of the wallet's lease in the bucket that windows are published in: S3's conditional writes.
+
+`If-None-Match: *` and `If-Match: ETag` of `PutObject` are known to Amazon S3, R2 and MinIO. A service that takes no
+notice of them would let two processes sign: that is found out first, with an object of its own.
+"""
+
+from typing import TYPE_CHECKING
+
+from quickstart.chain.lease import FileLease, Lease
+from quickstart.chain.outcomes import TransferProblem, s3_failure
+from quickstart.chain.shared_lease import AllOf, SharedLease
+from quickstart.errors import NetworkError, SettingsError
+from quickstart.settings import S3Settings
+from quickstart.submission.s3_storage import bucket_error, s3_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from quickstart.submission.session import Places
+
+READ_SECONDS = 5.0
+ATTEMPTS = 1
+"""A second try of a conditional write that was taken is refused; the lease reads and tries again by itself."""
+
+PROBE = "leases/probe"
+
+_REFUSED = frozenset({"PreconditionFailed", "412"})
+_CONFLICT = frozenset({"ConditionalRequestConflict", "409"})
+
+
+class S3LeaseStore:
+    """A `ConditionalStore`. Versions are entity tags, quotes included: they differ because every value does.
+
+    Raises:
+        SettingsError: bucket or credentials are not right, or the service knows no conditional writes.
+        NetworkError: the outcome is not known.
+    """
+
+    def __init__(self, settings: S3Settings) -> None:
+        self._settings = settings
+        self._client: S3Client = s3_client(settings, READ_SECONDS, ATTEMPTS)
+        self._checked = False
+
+    def close(self) -> None:
+        self._client.close()
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            found = self._client.get_object(Bucket=self._settings.bucket, Key=key)
+            return found["Body"].read(), found["ETag"]
+        except (BotoCoreError, ClientError) as error:
+            failure = s3_failure(error)
+            # Without the right to list, a missing object reads as forbidden; the write will tell.
+            if failure.problem in (TransferProblem.NOT_FOUND, TransferProblem.PERMISSION):
+                return None
+            raise self._failed(error) from error
+
+    def write_if(self, key: str, value: bytes, version: str | None) -> str | None:
+        if not self._checked:
+            self._check()
+        return self._write(key, value, version)
+
+    def _check(self) -> None:
+        """An object that exists must not be created again."""
+        self._write(PROBE, b"conditional writes", None)
+        if self._write(PROBE, b"conditional writes", None) is not None:
+            where = self._settings.endpoint_url or "Amazon S3"
+            raise SettingsError(
+                f"{where} takes no notice of conditional writes, so two machines could sign for one wallet; "
+                "use a service that knows If-None-Match (Amazon S3, R2, MinIO) as S3_ENDPOINT_URL"
+            )
+        self._checked = True
+
+    def _write(self, key: str, value: bytes, version: str | None) -> str | None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        bucket = self._settings.bucket
+        try:
+            if version is None:
+                return self._client.put_object(Bucket=bucket, Key=key, Body=value, IfNoneMatch="*")["ETag"]
+            return self._client.put_object(Bucket=bucket, Key=key, Body=value, IfMatch=version)["ETag"]
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            # A record that was deleted by hand is not there to match either.
+            if code in _REFUSED or (version is not None and code in ("NoSuchKey", "404")):
+                return None
+            if code in _CONFLICT:
+                raise NetworkError("the bucket took another write at the same moment") from error
+            raise self._failed(error) from error
+        except BotoCoreError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> Exception:
+        """The caller's settings are told as such; all else leaves the outcome open."""
+        failure = s3_failure(error)
+        told = bucket_error(self._settings, failure)
+        return told if isinstance(told, SettingsError) else NetworkError(str(told))
+
+
+def bucket_lease(settings: S3Settings, places: "Places", command: str) -> Lease:
+    """The file's lease, then the bucket's: one process on this machine, one machine of all.
+
+    The object is named by chain and wallet, so everybody who signs for that wallet with that bucket meets there.
+    """
+    store = S3LeaseStore(settings)
+    key = f"leases/{places.root.parent.name}/{places.root.name}"
+    return AllOf(FileLease(places.lease, command), SharedLease(store, key, command, close=store.close))

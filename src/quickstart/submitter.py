@@ -1,0 +1,265 @@
+"""The Modal app: scorers on GPUs, weights and windows on CPUs, the submitter on a schedule, and a claim.
+
+    uv run modal run src/quickstart/submitter.py       one run with live progress, ends by itself
+    uv run modal deploy src/quickstart/submitter.py    from then on every day at 03:00 UTC
+
+Wiring only: what the functions do is in `quickstart.modal_app`.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import modal
+
+from quickstart.errors import EXIT_USAGE, QuickstartError, SettingsError, UsageError
+from quickstart.modal_app import images, names
+from quickstart.settings import load_settings
+from quickstart.units import GIB, HOURS, MINUTES
+
+if TYPE_CHECKING:
+    from quickstart.modal_app.workplace import Shared, Workplace
+
+BANK, WEIGHTS, LEDGERS = Path("/soma-bank"), Path("/soma-weights"), Path("/soma-ledger")
+SOURCES = BANK / "sources"
+"""Folders that people upload: `modal volume put soma-bank FOLDER /sources/NAME`."""
+
+WEIGHTS_BYTES = 250 * GIB
+"""Decrypted weights kept on the volume: some fifty models of the network's size."""
+
+SCORER_CORES, SCORER_MEMORY_GIB = 2.0, 16
+MODELS_IN_MEMORY = 2
+SCORER_TIMEOUT = 10 * MINUTES
+SCALEDOWN_SECONDS = 60
+STARTUP_SECONDS = 60
+
+
+def _deployment() -> tuple[list[str], int]:
+    """GPU types and number of scorers, from the settings of whoever deploys. A container reads this file again, with
+    another environment: there the values are those of the deployment, whatever this says.
+    """
+    if not modal.is_local():
+        return ["L4"], 1
+    try:
+        settings = load_settings()
+    except SettingsError as error:  # `modal deploy` imports this file: one line, and nothing is deployed
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_USAGE)
+    return list(settings.gpus), settings.max_containers
+
+
+GPUS, MAX_CONTAINERS = _deployment()
+
+app = modal.App(names.APP)
+
+bank_volume = modal.Volume.from_name(names.BANK_VOLUME, create_if_missing=True, version=2)
+weights_volume = modal.Volume.from_name(names.WEIGHTS_VOLUME, create_if_missing=True, version=2)
+ledger_volume = modal.Volume.from_name(names.LEDGER_VOLUME, create_if_missing=True, version=2)
+state = modal.Dict.from_name(names.DICT, create_if_missing=True)
+secrets = modal.Secret.from_name(
+    names.SECRETS, required_keys=["SOMA_SECRET_KEY", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]
+)
+data_secret = modal.Secret.from_name(names.DATA_SECRET)
+
+
+@app.cls(
+    image=images.gpu,
+    gpu=GPUS,
+    cpu=SCORER_CORES,
+    memory=SCORER_MEMORY_GIB * 1024,
+    volumes={str(BANK): bank_volume, str(WEIGHTS): weights_volume.with_mount_options(read_only=True)},
+    max_containers=MAX_CONTAINERS,
+    scaledown_window=SCALEDOWN_SECONDS,
+    timeout=int(SCORER_TIMEOUT),
+    startup_timeout=int(15 * MINUTES),
+    retries=modal.Retries(max_retries=2, initial_delay=1.0),
+    block_network=True,
+)
+class Scorer:
+    """Scores shards. No secret, no network: it parses what strangers published."""
+
+    @modal.enter()
+    def start(self) -> None:
+        import os
+
+        from quickstart.modal_app.scorer import ScoringPlace, Volumes
+        from quickstart.scoring.engines import create_engine
+
+        _log_to_stdout()
+        volumes = Volumes(BANK, WEIGHTS, bank_volume.reload, weights_volume.reload, bank_volume.commit)
+        self._place: ScoringPlace = ScoringPlace(
+            volumes, create_engine("auto"), os.environ.get("MODAL_TASK_ID", ""), MODELS_IN_MEMORY
+        )
+
+    @modal.method()
+    def score(self, message: dict[str, Any]) -> dict[str, Any]:
+        return self._place.score(message)
+
+
+@app.function(
+    name=names.WEIGHTS,
+    image=images.cpu,
+    cpu=2.0,
+    memory=20 * 1024,
+    volumes={str(WEIGHTS): weights_volume},
+    max_containers=2,
+    timeout=int(1 * HOURS),
+    retries=modal.Retries(max_retries=2, initial_delay=5.0),
+)
+def fetch_weights(message: dict[str, Any]) -> dict[str, Any]:
+    """Downloads, checks and decrypts one model's weights into the volume."""
+    from quickstart.modal_app.messages import failure, manifest_of
+    from quickstart.scoring.weights_shelf import WeightsShelf
+    from quickstart.scoring.weights_store import WeightsStore
+
+    _log_to_stdout()
+    weights_volume.reload()
+    manifest, key = manifest_of(message)
+    try:
+        with TemporaryDirectory() as cache:
+            checksum = WeightsShelf(WEIGHTS, WEIGHTS_BYTES).add(manifest, key, WeightsStore(Path(cache)))
+    except UsageError:
+        raise  # our own disk, no model's fault
+    except QuickstartError as error:
+        return failure(str(error), model_at_fault=True)
+    weights_volume.commit()
+    return {"weights": checksum.hex()}
+
+
+@app.function(
+    name=names.WINDOWS,
+    image=images.cpu,
+    secrets=[data_secret],
+    cpu=1.0,
+    memory=2 * 1024,
+    volumes={str(BANK): bank_volume},
+    max_containers=1,
+    timeout=int(1 * HOURS),
+    retries=modal.Retries(max_retries=2, initial_delay=5.0),
+)
+def cut_windows(message: dict[str, Any]) -> dict[str, Any]:
+    """Cuts new windows into shards on the volume: from uploaded folders, else from Python's own library."""
+    from quickstart.bank.filling import WindowShelf, add_new_windows
+    from quickstart.data.folder import FolderSource, python_library
+
+    _log_to_stdout()
+    bank_volume.reload()
+    folders = sorted(path for path in SOURCES.glob("*") if path.is_dir())
+    sources = [FolderSource(folder) for folder in folders] or [python_library()]
+    try:
+        counts = add_new_windows(
+            WindowShelf(BANK), sources, message["wanted"], message["seed"], message["shard_windows"]
+        )
+    except QuickstartError as error:
+        return {"failed": str(error)}
+    bank_volume.commit()
+    return {"windows": counts.passed}
+
+
+@app.function(
+    name=names.SUBMITTER,
+    image=images.cpu,
+    secrets=[secrets],
+    cpu=0.5,
+    memory=4 * 1024,
+    volumes={str(BANK): bank_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
+    schedule=modal.Cron("0 3 * * *"),
+    max_containers=1,
+    single_use_containers=True,
+    nonpreemptible=True,
+    timeout=int(24 * HOURS),
+    startup_timeout=int(10 * MINUTES),
+    retries=modal.Retries(max_retries=3, initial_delay=60.0),
+)
+def cycle(until_exhausted: bool = False) -> dict[str, Any]:
+    """A day of submitting. With `until_exhausted` it ends when nothing is left to do."""
+    from quickstart.modal_app.cycle import run_cycle, told
+
+    _log_to_stdout()
+    try:
+        return run_cycle(_workplace(), until_exhausted=until_exhausted)
+    except UsageError as error:
+        return told(error)
+
+
+@app.function(
+    name=names.CLAIM,
+    image=images.cpu,
+    secrets=[secrets],
+    cpu=0.5,
+    memory=4 * 1024,
+    volumes={str(BANK): bank_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
+    max_containers=1,
+    single_use_containers=True,
+    timeout=int(1 * HOURS),
+)
+def claim() -> dict[str, Any]:
+    """Claims everything claimable, or has the cycle at work do it."""
+    from quickstart.modal_app.cycle import run_claim, told
+
+    _log_to_stdout()
+    try:
+        return run_claim(_workplace())
+    except UsageError as error:
+        return told(error)
+
+
+@app.local_entrypoint()
+def run() -> None:
+    """One run with live progress, which ends by itself."""
+    result = cycle.remote(until_exhausted=True)
+    sys.stdout.write(json.dumps(result, indent=2, default=str) + "\n")
+    if "error" in result:
+        sys.exit(int(result["exit_code"]))
+
+
+def _workplace() -> "Workplace":
+    from quickstart.executors.modal import Remote
+    from quickstart.modal_app.workplace import Workplace
+
+    call_id = modal.current_function_call_id()
+    if call_id is None:
+        raise RuntimeError("this runs inside a function call only")
+    return Workplace(
+        call_id=call_id,
+        store=state,
+        remote=Remote(fetch_weights.spawn, Scorer().score.spawn, modal.FunctionCall.from_id),
+        cut_windows=cut_windows.spawn,
+        is_at_work=_is_at_work,
+        bank=_shared(BANK, bank_volume),
+        ledgers=_shared(LEDGERS, ledger_volume),
+        scorer_cores=SCORER_CORES,
+        scorer_memory_gib=SCORER_MEMORY_GIB,
+        overhead_seconds=STARTUP_SECONDS + SCALEDOWN_SECONDS,
+    )
+
+
+def _shared(folder: Path, volume: modal.Volume) -> "Shared":
+    from quickstart.modal_app.workplace import Shared
+
+    return Shared(folder, volume.reload, volume.commit)
+
+
+def _is_at_work(call_id: str) -> bool:
+    """Whether a function call waits or runs.
+
+    Raises:
+        modal.exception.Error: Modal could not be asked; it says nothing about the call.
+    """
+    try:
+        modal.FunctionCall.from_id(call_id).get(timeout=0)
+    except TimeoutError:
+        return True
+    except (modal.exception.ConnectionError, modal.exception.ServiceError, modal.exception.InternalError):
+        raise
+    except Exception:  # noqa: BLE001 - it failed, in whatever way, or its result has expired
+        return False
+    return False
+
+
+def _log_to_stdout() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,0 +1,139 @@
+"""What the app asks of Modal: deployed in both forms, and every function with what it must and must not have."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakemodal import FakeModal
+
+import quickstart
+from quickstart.modal_app import names
+
+PROJECT = Path(__file__).parents[2]
+SOURCE = Path(quickstart.__file__).parents[1]
+SECRETS = {
+    names.SECRETS: {
+        "SOMA_SECRET_KEY": "11" * 32,
+        "S3_BUCKET": "windows",
+        "S3_ACCESS_KEY_ID": "id",
+        "S3_SECRET_ACCESS_KEY": "secret",
+    },
+    names.DATA_SECRET: {"HF_TOKEN": "token"},
+}
+FILE = ("src/quickstart/submitter.py",)
+MODULE = ("-m", "quickstart.submitter")
+
+
+def deploy(standin: FakeModal, *form: str, check: bool = True, **extra: str) -> str:
+    environment = {"PYTHONPATH": str(SOURCE), **extra}
+    argv = (sys.executable, "-m", "modal", "deploy", *form)
+    return standin.command(*argv, environment=environment, check=check).stdout
+
+
+@pytest.fixture(scope="module", params=[FILE, MODULE], ids=["file", "module"])
+def standin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeModal]:
+    with FakeModal(tmp_path_factory.mktemp("contract"), project=PROJECT, secrets=SECRETS) as running:
+        deploy(running, *request.param)
+        yield running
+    report = running.report()
+    assert report["server_errors"] == []
+    assert report["rpcs_without_an_answer"] == {}
+    assert [c["leaked_modules"] for c in report["containers"] if c["leaked_modules"]] == []
+
+
+@pytest.fixture
+def app(standin: FakeModal) -> dict[str, Any]:
+    (found,) = (app for app in standin.report()["apps"] if app["state"] == "deployed")
+    return found
+
+
+def test_the_app_and_its_functions_have_their_names(app: dict[str, Any]) -> None:
+    assert app["name"] == names.APP
+    assert set(app["functions"]) == {
+        f"{names.SCORER}.*",
+        names.WEIGHTS,
+        names.WINDOWS,
+        names.SUBMITTER,
+        names.CLAIM,
+    }
+    assert app["warnings"] == []
+
+
+def test_each_function_has_the_secrets_it_needs_and_no_other(app: dict[str, Any]) -> None:
+    secrets = {name: [s["name"] for s in function["secrets"]] for name, function in app["functions"].items()}
+    assert secrets == {
+        f"{names.SCORER}.*": [],
+        names.WEIGHTS: [],
+        names.WINDOWS: [names.DATA_SECRET],
+        names.SUBMITTER: [names.SECRETS],
+        names.CLAIM: [names.SECRETS],
+    }
+
+
+def test_only_the_scorer_has_a_gpu_and_it_has_no_network(app: dict[str, Any]) -> None:
+    scorer = app["functions"][f"{names.SCORER}.*"]
+    gpus = {name: function["gpu"] for name, function in app["functions"].items() if function["gpu"]}
+    assert list(gpus) == [f"{names.SCORER}.*"]
+    assert [gpu["type"] for gpu in scorer["gpu"]] == ["L4", "A10"]
+    assert scorer["block_network"] is True
+    assert scorer["max_containers"] == 4
+    assert scorer["timeout"] == 600
+
+
+def test_the_submitter_runs_once_a_day_alone_and_ends_in_time(app: dict[str, Any]) -> None:
+    submitter = app["functions"][names.SUBMITTER]
+    assert submitter["schedule"] == {"kind": "Cron", "cron": "0 3 * * *", "timezone": "UTC"}
+    assert submitter["timeout"] == 24 * 3600
+    assert submitter["max_containers"] == 1
+    assert submitter["single_use_containers"] is True
+    assert submitter["nonpreemptible"] is True
+    scheduled = [name for name, function in app["functions"].items() if function["schedule"]]
+    assert scheduled == [names.SUBMITTER]
+
+
+def test_each_function_has_the_volumes_it_needs(app: dict[str, Any]) -> None:
+    volumes = {
+        name: {(volume["name"], volume["read_only"]) for volume in function["volumes"]}
+        for name, function in app["functions"].items()
+    }
+    assert volumes == {
+        f"{names.SCORER}.*": {(names.BANK_VOLUME, False), (names.WEIGHTS_VOLUME, True)},
+        names.WEIGHTS: {(names.WEIGHTS_VOLUME, False)},
+        names.WINDOWS: {(names.BANK_VOLUME, False)},
+        names.SUBMITTER: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False)},
+        names.CLAIM: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False)},
+    }
+    assert {volume["version"] for f in app["functions"].values() for volume in f["volumes"]} == {2}
+
+
+def test_a_malformed_setting_is_one_line_and_nothing_is_deployed(tmp_path: Path) -> None:
+    with FakeModal(tmp_path, project=PROJECT, secrets=SECRETS) as standin:
+        said = deploy(standin, *FILE, check=False, QUICKSTART_GPU="L5")
+        assert said.startswith("error: QUICKSTART_GPU is malformed: 'L5' is none of ")
+        assert said.count("\n") == 1
+        assert standin.report()["apps"] == []
+
+
+@pytest.mark.parametrize(
+    ("secrets", "told"),
+    [
+        ({names.DATA_SECRET: {}}, names.SECRETS),
+        ({names.DATA_SECRET: {}, names.SECRETS: {"SOMA_SECRET_KEY": "11" * 32}}, "S3_BUCKET"),
+    ],
+    ids=["no secret", "a secret without a key"],
+)
+def test_without_its_secret_nothing_is_deployed(tmp_path: Path, secrets: dict[str, Any], told: str) -> None:
+    with FakeModal(tmp_path, project=PROJECT, secrets=secrets) as standin:
+        assert told in deploy(standin, *FILE, check=False)
+        assert [app["state"] for app in standin.report()["apps"]] != ["deployed"]
+
+
+def test_settings_decide_which_gpus_and_how_many(tmp_path: Path) -> None:
+    with FakeModal(tmp_path, project=PROJECT, secrets=SECRETS) as standin:
+        deploy(standin, *MODULE, QUICKSTART_GPU="H100, L40S", QUICKSTART_MAX_CONTAINERS="7")
+        (app,) = standin.report()["apps"]
+        scorer = app["functions"][f"{names.SCORER}.*"]
+        assert [gpu["type"] for gpu in scorer["gpu"]] == ["H100", "L40S"]
+        assert scorer["max_containers"] == 7

@@ -1,0 +1,67 @@
+"""The whole cycle: the schedule fires, GPUs score, targets are filled and claimed, the books balance."""
+
+from collections.abc import Iterator
+
+import pytest
+from cloud_world import BONDS, CAP, MODELS, SCORER, SHARDS, WINDOWS, Day, work_the_day, world
+
+from quickstart.modal_app import names
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    """Everything scored, the bond cap reached, two epochs later all claimed and filled again; then stopped."""
+    with world(tmp_path_factory.mktemp("cycle"), CAP) as it:
+        (call_id,) = it.standin.fire(names.SUBMITTER)
+        work_the_day(it)
+        outcome = it.standin.wait_for_call(call_id)
+        assert outcome.status == "success", outcome.exception
+        yield Day(it, outcome.value, call_id)
+
+
+def test_hits_are_filled_claimed_and_the_books_balance(day: Day) -> None:
+    result = day.result
+    assert result["filled"] >= BONDS
+    assert result["claimed"] == BONDS
+    assert result["false_claims"] == result["pending"] == 0
+    assert result["books"]["difference_shannons"] == 0
+    assert result["money"]["earned_shannons"] > result["money"]["fees_shannons"]
+
+
+def test_two_scorers_scored_every_shard_with_every_model_once(day: Day) -> None:
+    assert day.result["windows"] == {"new": 0, "rejected": {}, "in_bank": WINDOWS, "scored": WINDOWS * MODELS}
+    assert day.world.calls(SCORER) | {"calls": None} == {
+        "calls": None,
+        "inputs": SHARDS * MODELS,
+        "ok": SHARDS * MODELS,
+        "failed": 0,
+        "unfinished": 0,
+    }
+    assert len(day.world.containers(SCORER)) == 2
+    assert day.world.scored_segments() == SHARDS * MODELS
+
+
+def test_the_ledger_on_the_volume_is_one_whole_file(day: Day) -> None:
+    (ledger,) = day.world.files(names.LEDGER_VOLUME)
+    assert ledger.endswith("/ledger.sqlite")
+
+
+def test_nothing_is_left_in_flight_and_the_day_costs_what_containers_reported(day: Day) -> None:
+    code = """
+keys = [key for key in state.keys() if key.startswith(("gpu-call/", "running", "request/"))]
+(spent,) = [value for key, value in state.items() if key.startswith("spent/")]
+answer = [keys, len(spent["alive"]), spent["seconds"]]
+"""
+    keys, containers, seconds = day.world.client(code)
+    assert keys == []
+    assert containers == 2
+    assert seconds > 2 * 120  # each container's start and idling are counted too
+    assert 0 < day.result["gpu"]["dollars_today"] < day.result["gpu"]["cap"] == 5.0
+
+
+def test_a_stopped_schedule_does_nothing_until_it_is_started_again(day: Day) -> None:
+    before = day.world.chain.executed()
+    (call_id,) = day.world.standin.fire(names.SUBMITTER)
+    outcome = day.world.standin.wait_for_call(call_id)
+    assert "uv run submit" in outcome.value["skipped"]
+    assert day.world.chain.executed() == before

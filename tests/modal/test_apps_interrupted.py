@@ -1,0 +1,60 @@
+"""The same day with a scorer killed on its second shard, the submitter preempted, and a redeployment in the middle."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from cloud_world import BONDS, CAP, MODELS, SCORER, SHARDS, WINDOWS, Day, work_the_day, world
+
+from quickstart.modal_app import names
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    with world(tmp_path_factory.mktemp("interrupted"), CAP) as it:
+        it.standin.kill_container(names.SCORER, nth=2, after=0.05)
+        (call_id,) = it.standin.fire(names.SUBMITTER)
+        it.until(lambda: it.calls(SCORER)["ok"] >= 3, "three shards were not scored")
+        assert it.standin.preempt(names.SUBMITTER) == 1
+        it.until(lambda: it.calls(SCORER)["ok"] >= 8, "eight shards were not scored")
+        it.deploy()
+        work_the_day(it)
+        outcome = it.standin.wait_for_call(call_id)
+        assert outcome.status == "success", outcome.exception
+        yield Day(it, outcome.value, call_id)
+
+
+def ends(day: Day, function: str) -> list[str]:
+    return [container["ended_by"] for container in day.world.containers(function)]
+
+
+def test_it_was_interrupted_as_meant(day: Day) -> None:
+    assert ends(day, SCORER).count("killed") == 1
+    assert ends(day, names.SUBMITTER)[0] == "preempted"
+    assert len(ends(day, names.SUBMITTER)) == 2
+
+
+def test_the_end_is_the_same(day: Day) -> None:
+    result = day.result
+    assert result["filled"] >= BONDS
+    assert result["claimed"] == BONDS
+    assert result["false_claims"] == result["pending"] == 0
+    assert result["books"]["difference_shannons"] == 0
+    assert result["windows"]["in_bank"] == WINDOWS
+
+
+def test_no_shard_was_asked_for_twice_and_only_the_killed_one_scored_again(day: Day) -> None:
+    calls = day.world.calls(SCORER)
+    assert (calls["inputs"], calls["ok"], calls["failed"]) == (SHARDS * MODELS, SHARDS * MODELS, 0)
+    assert SHARDS * MODELS <= day.world.scored_segments() <= SHARDS * MODELS + 1
+
+
+def test_no_target_was_submitted_to_twice(day: Day) -> None:
+    (ledger,) = day.world.folder(names.LEDGER_VOLUME).rglob("ledger.sqlite")
+    with closing(sqlite3.connect(ledger)) as database:
+        submitted, targets = database.execute(
+            "SELECT COUNT(*), COUNT(DISTINCT subject) FROM intents WHERE kind = 'submit'"
+        ).fetchone()
+    assert submitted == targets >= BONDS
+    assert day.world.chain.failures() <= {"TargetExpired"}
