@@ -10,12 +10,11 @@ from typing import Any
 from quickstart.chain.lease import live_holder
 from quickstart.cli.arguments import claim_parser, submit_parser
 from quickstart.cli.cloud import claim_on_modal, on_modal, refuse_local_options, submit_on_modal
-from quickstart.cli.main import INTERRUPTED
 from quickstart.cli.networks import is_loopback, network, settings_for, storage, wallet_for
 from quickstart.cli.progress import ProgressView
 from quickstart.cli.rendering import print_claim, print_devnet, print_dry_run, print_json, print_result, print_status
 from quickstart.cli.state import open_state
-from quickstart.cli.stopping import stop_on_signals
+from quickstart.cli.stopping import INTERRUPTED, stop_on_signals
 from quickstart.data.folder import FolderSource, python_library
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, HeldElsewhereError, LeaseHeldError, UsageError
 from quickstart.executors.base import Executor

@@ -21,11 +21,10 @@ from quickstart.cli.arguments import (
     stop_parser,
     submit_parser,
 )
+from quickstart.cli.stopping import INTERRUPTED
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
 
 log = logging.getLogger(__name__)
-
-INTERRUPTED = "interrupted; nothing is lost, run the same command again to go on"
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from quickstart.cli.main import INTERRUPTED
 from quickstart.errors import EXIT_FAILED
+
+INTERRUPTED = "interrupted; nothing is lost, run the same command again to go on"
 
 STOP_SECONDS = 2.0
 """How long a stop waits for transactions in flight; those still open are settled by the next run."""
