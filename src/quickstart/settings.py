@@ -184,7 +184,7 @@ class Settings(BaseSettings):
         description="Most dollars a day for GPUs on Modal, estimated; 0 rents none, and matching and claiming go on.",
     )
     gpu: Annotated[str, AfterValidator(_check_gpus)] = Field(
-        default="L4,A10",
+        default="L4",
         validation_alias="QUICKSTART_GPU",
         description="GPU types to rent on Modal, the first that is free is taken. Read when deploying.",
     )

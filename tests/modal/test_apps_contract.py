@@ -76,7 +76,7 @@ def test_only_the_scorer_has_a_gpu_and_it_has_no_network(app: dict[str, Any]) ->
     scorer = app["functions"][f"{names.SCORER}.*"]
     gpus = {name: function["gpu"] for name, function in app["functions"].items() if function["gpu"]}
     assert list(gpus) == [f"{names.SCORER}.*"]
-    assert [gpu["type"] for gpu in scorer["gpu"]] == ["L4", "A10"]
+    assert [gpu["type"] for gpu in scorer["gpu"]] == ["L4"]
     assert scorer["block_network"] is True
     assert scorer["max_containers"] == 4
     assert scorer["timeout"] == 600
@@ -132,8 +132,8 @@ def test_without_its_secret_nothing_is_deployed(tmp_path: Path, secrets: dict[st
 
 def test_settings_decide_which_gpus_and_how_many(tmp_path: Path) -> None:
     with FakeModal(tmp_path, project=PROJECT, secrets=SECRETS) as standin:
-        deploy(standin, *MODULE, QUICKSTART_GPU="H100, L40S", QUICKSTART_MAX_CONTAINERS="7")
+        deploy(standin, *MODULE, QUICKSTART_GPU="H100, L4", QUICKSTART_MAX_CONTAINERS="7")
         (app,) = standin.report()["apps"]
         scorer = app["functions"][f"{names.SCORER}.*"]
-        assert [gpu["type"] for gpu in scorer["gpu"]] == ["H100", "L40S"]
+        assert [gpu["type"] for gpu in scorer["gpu"]] == ["H100", "L4"]
         assert scorer["max_containers"] == 7

@@ -123,7 +123,7 @@ def test_the_dearest_gpu_of_a_list_is_counted() -> None:
     ("name", "value"),
     [
         ("QUICKSTART_GPU", "L5"),
-        ("QUICKSTART_GPU", "L4,,A10"),
+        ("QUICKSTART_GPU", "L4,,H100"),
         ("QUICKSTART_GPU_DOLLARS_PER_DAY", "-1"),
         ("QUICKSTART_GPU_DOLLARS_PER_DAY", "NaN"),
         ("QUICKSTART_MAX_CONTAINERS", "0"),

@@ -1,6 +1,7 @@
 """What Modal charges, in dollars a second, as far as the spending caps need to know.
 
-List prices; `modal billing rates` shows an account's own. The caps are estimates made from these numbers.
+List prices; `modal billing rates` shows an account's own. The caps are estimates made from these numbers, so only GPU
+types whose price is known here can be rented.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,7 @@ PRICES_OF = "2026-05-07"
 
 GPU_DOLLARS_PER_SECOND: Mapping[str, float] = MappingProxyType(
     {
-        "T4": 0.000164,
         "L4": 0.000222,
-        "A10": 0.000306,
-        "L40S": 0.000542,
-        "A100-40GB": 0.000583,
-        "A100-80GB": 0.000694,
         "H100": 0.001097,
     }
 )
