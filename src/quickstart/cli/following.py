@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from quickstart.cli.rendering import print_claim, print_json, print_result
+from quickstart.cli.stopping import interrupts_noted
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError, UnreachableError
 from quickstart.modal_app.account import modal_errors
 from quickstart.modal_app.names import PROGRESS
@@ -32,18 +34,19 @@ def follow(
     Raises:
         QuickstartError: it was stopped, or failed on Modal; a failure of our own code comes as it was raised there.
     """
-    if arguments.json and arguments.detach:
-        print_json({"call": call.object_id, "already_running": found})
-    elif not arguments.json:
-        rest = "`uv run stop` stops it" if arguments.detach else "Ctrl-C leaves it running"
-        print(f"{'found' if found else 'started':<9} {call.object_id} on Modal; {rest}", flush=True)
-    if arguments.detach:
-        return EXIT_DONE
-    try:
-        return _show(_wait(call, state, quiet=arguments.json), as_json=arguments.json)
-    except KeyboardInterrupt:
+    with interrupts_noted() as interrupted:
+        if arguments.json and arguments.detach:
+            print_json({"call": call.object_id, "already_running": found})
+        elif not arguments.json:
+            rest = "`uv run stop` stops it" if arguments.detach else "Ctrl-C leaves it running"
+            print(f"{'found' if found else 'started':<9} {call.object_id} on Modal; {rest}", flush=True)
+        if arguments.detach:
+            return EXIT_DONE
+        result = _wait(call, state, interrupted, quiet=arguments.json)
+    if result is None:
         print(f"{call.object_id} goes on on Modal; {leaving}", file=sys.stderr)
         return EXIT_DONE
+    return _show(result, as_json=arguments.json)
 
 
 def has_ended(call: "modal.FunctionCall[Any]") -> bool:
@@ -91,10 +94,12 @@ def _show(result: dict[str, Any], *, as_json: bool) -> int:
     return EXIT_FAILED if result.get("interrupted") else EXIT_DONE
 
 
-def _wait(call: "modal.FunctionCall[Any]", state: "modal.Dict", *, quiet: bool) -> dict[str, Any]:
-    """What the call returns; prints its progress as it changes."""
+def _wait(
+    call: "modal.FunctionCall[Any]", state: "modal.Dict", interrupted: threading.Event, *, quiet: bool
+) -> dict[str, Any] | None:
+    """What the call returns, or None after Ctrl-C; prints its progress as it changes."""
     shown = None
-    while (result := _result(call)) is None:
+    while (result := _result(call)) is None and not interrupted.is_set():
         with modal_errors():
             progress = state.get(PROGRESS)
         if progress and progress != shown and progress[0] == call.object_id and not quiet:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -41,3 +42,22 @@ def stop_on_signals(stop: Callable[[], None], leave_terminal: Callable[[], None]
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+@contextmanager
+def interrupts_noted() -> Iterator[threading.Event]:
+    """Within it Ctrl-C raises nothing, it sets the event; a second one ends the program as usual.
+
+    For waiting inside of Modal's client: an exception raised there at the wrong moment is lost.
+    """
+    interrupted = threading.Event()
+
+    def note(number: int, frame: object) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
