@@ -278,7 +278,7 @@ def test_a_full_node_that_goes_on_after_a_lost_reply(devnet: Running) -> None:
         with pytest.raises(RuntimeError):
             await client.execute_transaction(signed)
         assert devnet.node.state.balance(wallet.address) < SOMA
-        # The outcome is settled by sending the same bytes again; a client may take a while to notice its lost connection.
+        # The same bytes again settle it; over a new connection, since a client may be slow to give up its lost one.
         again = await devnet.client()
         assert (await again.execute_transaction(signed)).V1.status == "Success"
 
