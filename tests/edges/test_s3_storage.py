@@ -181,3 +181,10 @@ def test_an_endpoint_that_does_not_answer() -> None:
     error = failure("http://127.0.0.1:1", "windows")
     assert isinstance(error, UnreachableError)
     assert "http://127.0.0.1:1" in str(error) and "S3_ENDPOINT_URL" in str(error)
+
+
+def test_a_public_host_that_limits_reads_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    for public, told in (("https://pub-0.r2.dev", 1), ("https://data.example.org", 0)):
+        caplog.clear()
+        S3Storage(S3Settings("b", "key-id", SECRET, "http://127.0.0.1:1", public)).close()
+        assert len([r for r in caplog.records if "r2.dev" in r.getMessage()]) == told

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from quickstart.chain.ids import Id32
 from quickstart.chain.transactions import FloatVector
 
-NEWEST_KNOWN_VERSION = 5
-
 NETWORK_WIDTH = 2048
 """Width of the public network's embeddings; its thresholds mean multiples of sigma = 1/sqrt(width)."""
 

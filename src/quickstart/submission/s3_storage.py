@@ -9,7 +9,7 @@ from quickstart.chain.ids import Id32
 from quickstart.chain.outcomes import TransferFailure, TransferProblem, s3_failure
 from quickstart.errors import NetworkError, QuickstartError, SettingsError, UnmappedFailure, UnreachableError
 from quickstart.settings import S3Settings
-from quickstart.submission.storage import object_key
+from quickstart.submission.storage import object_key, warn_if_rate_limited_host
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,10 +30,14 @@ class S3Storage:
     """Objects in a bucket, readable by anybody at `settings.public_url`. Safe to call from threads.
 
     Each object is made public by its own access list where the bucket knows such lists. R2, and buckets whose
-    owner turned them off, do not: there the bucket itself must be public, which is found out once.
+    owner turned them off, do not: there the bucket itself must be public, which is found out once. A public host
+    that limits reads is told of at error level, which every command shows: it can cost the bond.
     """
 
     def __init__(self, settings: S3Settings) -> None:
+        warning = warn_if_rate_limited_host(settings.public_url)
+        if warning is not None:
+            log.error(warning)
         self._settings = settings
         self._client = s3_client(settings)
         self._lock = threading.Lock()

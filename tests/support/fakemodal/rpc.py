@@ -93,7 +93,7 @@ class Router:
 
 def _routing_table() -> dict[str, Handler]:
     async def unused(self: object, stream: object) -> None:
-        raise NotImplementedError
+        raise AssertionError("only the names in this table are used")
 
     stubs = dict.fromkeys(ModalClientBase.__abstractmethods__, unused)
     table: dict[str, Handler] = type("Table", (ModalClientBase,), stubs)().__mapping__()
