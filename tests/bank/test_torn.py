@@ -105,7 +105,7 @@ def test_damaged_window_bytes_are_never_handed_out(tmp_path: Path) -> None:
 def test_a_marker_of_a_newer_format_is_not_guessed_at(tmp_path: Path) -> None:
     fill(tmp_path)
     path = marker(tmp_path, "scores")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3}))
     assert not Bank(tmp_path).view([ALICE]).models
 
 

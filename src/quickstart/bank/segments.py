@@ -23,7 +23,7 @@ from quickstart.units import HOURS
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MARKER = "complete.json"
 _FORMAT_FILE = "format.json"
 _TEMPORARY = "tmp"

@@ -1,7 +1,7 @@
 """Window shards: the bytes of some windows, their checksums, and where each came from.
 
-`data.bin`: n x 1,024 bytes; `checksums.bin`: n x 32 bytes; `provenance.json`: sources, paths and licences
-once each, and per window three indices and an offset.
+`data.bin`: n x 1,024 bytes; `checksums.bin`: n x 32 bytes; `provenance.json`: sources, paths, licences, revisions and
+kinds once each, and per window its offset and an index into each.
 """
 
 import json
@@ -40,9 +40,10 @@ class ShardFiles:
         """Where each window came from, in the shard's order."""
         table = json.loads((self.folder / _PROVENANCE).read_bytes())
         sources, paths, licences = table["sources"], table["paths"], table["licences"]
+        revisions, kinds = table["revisions"], table["kinds"]
         return [
-            Provenance(sources[source], paths[path], offset, licences[licence])
-            for source, path, licence, offset in table["windows"]
+            Provenance(sources[source], paths[path], offset, licences[licence], revisions[revision], kinds[kind])
+            for source, path, licence, offset, revision, kind in table["windows"]
         ]
 
     def windows(self, first: int = 0, count: int | None = None) -> list[Window]:
@@ -115,15 +116,26 @@ def _encode_provenance(rows: Sequence[Provenance]) -> bytes:
     sources: dict[str, int] = {}
     paths: dict[str, int] = {}
     licences: dict[str | None, int] = {}
+    revisions: dict[str | None, int] = {}
+    kinds: dict[str, int] = {}
     windows = [
         (
             sources.setdefault(row.source, len(sources)),
             paths.setdefault(row.path, len(paths)),
             licences.setdefault(row.licence, len(licences)),
             row.offset,
+            revisions.setdefault(row.revision, len(revisions)),
+            kinds.setdefault(row.kind, len(kinds)),
         )
         for row in rows
     ]
     # ASCII escapes keep file names that are not UTF-8 (surrogate escapes) as they are.
-    table = {"sources": list(sources), "paths": list(paths), "licences": list(licences), "windows": windows}
+    table = {
+        "sources": list(sources),
+        "paths": list(paths),
+        "licences": list(licences),
+        "revisions": list(revisions),
+        "kinds": list(kinds),
+        "windows": windows,
+    }
     return json.dumps(table, separators=(",", ":")).encode("ascii")

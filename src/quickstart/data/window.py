@@ -12,12 +12,18 @@ WINDOW_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a window was cut: source (`dir:PATH`, `stack-v2`, ...), file within it, byte offset, SPDX licence."""
+    """Where a window was cut: source (`dir:PATH`, `stack-v2`, ...), file within it, byte offset, SPDX licence.
+
+    `revision`: commit or version of that file, where the source knows one. `kind`: what sort of data it is, within its
+    source (`python`, `markdown`, ...): windows of one kind have embeddings near each other.
+    """
 
     source: str
     path: str
     offset: int
     licence: str | None = None
+    revision: str | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
