@@ -40,11 +40,11 @@ def submit_parser() -> CommandParser:
     add = parser.add_argument
     add(
         "--source",
-        metavar="DIR",
-        type=Path,
+        metavar="SOURCE",
         action="append",
         default=[],
-        help="folder to cut windows from; repeatable (default: Python's own library)",
+        help="what to cut windows from: a folder, stack-v2, hf:OWNER/NAME, mixture:default, ...; repeatable "
+        "(default: Python's own library)",
     )
     add("--windows", type=whole(1, MOST_WINDOWS), metavar="N", help="new windows to score in this run")
     add("--epochs", type=whole(1, MOST_EPOCHS), default=4, metavar="N", help="epochs of submitting (default 4)")
@@ -67,9 +67,8 @@ def submit_parser() -> CommandParser:
     add(
         "--seed",
         type=whole(0, MOST_SEED),
-        default=0,
         metavar="N",
-        help="order in which windows are cut, and a new devnet's chain (default 0)",
+        help="order in which windows are cut (default: the wallet's own), and a new devnet's chain (default 0)",
     )
     add("--dry-run", action="store_true", help="score and match, but publish, sign and send nothing")
     add_detach_argument(parser)
@@ -84,7 +83,7 @@ def claim_parser() -> CommandParser:
     add_network_arguments(parser)
     add_detach_argument(parser)
     add_output_arguments(parser)
-    parser.set_defaults(seed=0)
+    parser.set_defaults(seed=None)
     return parser
 
 

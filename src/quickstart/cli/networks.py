@@ -78,7 +78,7 @@ async def network(
         from quickstart.cli.shared_devnet import devnet_of
         from quickstart.devnet.config import DevnetConfig
 
-        config = DevnetConfig(rpc_port=0, faucet_port=0, scoring_port=0, admin_port=0, seed=arguments.seed)
+        config = DevnetConfig(rpc_port=0, faucet_port=0, scoring_port=0, admin_port=0, seed=arguments.seed or 0)
         async with devnet_of(state, config) as urls:
             yield _with_services("devnet", Endpoints(urls.rpc, urls.faucet, urls.scoring, urls.admin), wallet)
         return

@@ -12,6 +12,7 @@ from quickstart.bank.mirror import mirror
 from quickstart.chain.client import Endpoints
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lease import Lease
+from quickstart.data.window import address_seed
 from quickstart.errors import SettingsError, UsageError
 from quickstart.executors.base import Executor
 from quickstart.executors.modal import ModalExecutor
@@ -123,7 +124,14 @@ def _cut_windows(workplace: Workplace, settings: Settings) -> None:
     if workplace.store.get(slot, None) is not None:
         return
     wanted = settings.windows_per_run
-    message = {"wanted": wanted, "shard_windows": shard_windows(wanted, settings.max_containers), "seed": 0}
+    assert settings.secret_key is not None
+    message = {
+        "wanted": wanted,
+        "shard_windows": shard_windows(wanted, settings.max_containers),
+        "seed": address_seed(Wallet.parse(settings.secret_key.get_secret_value()).address),
+        "source": settings.source,
+        "filters": settings.filter_names,
+    }
     answer = workplace.cut_windows(message).get()
     if "failed" in answer:
         log.warning("no new windows: %s", answer["failed"])

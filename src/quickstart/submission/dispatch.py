@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from quickstart.chain.board import Board
@@ -112,6 +113,7 @@ class Dispatch:
             "model": format_id(model_id),
             "distance": candidate.distance,
             "loss": candidate.loss,
+            "provenance": asdict(self._desk.bank.provenance_of(candidate.row)),
             "seen_ms": seen_ms.get(target.target_id, time.time_ns() // 1_000_000),
         }
         return kind, details

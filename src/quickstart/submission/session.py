@@ -22,8 +22,9 @@ from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.lease import FileLease, Lease
+from quickstart.data.filter_names import DEFAULT_FILTERS
 from quickstart.data.filters import FilterCounts
-from quickstart.data.window import WINDOW_BYTES, Source
+from quickstart.data.window import WINDOW_BYTES, Source, SourcePlan
 from quickstart.errors import FundsError, UsageError
 from quickstart.executors.base import Executor
 from quickstart.ledger.ledger import Ledger
@@ -72,6 +73,7 @@ class Plan:
     windows: int
     sources: tuple[Source, ...]
     seed: int = 0
+    filters: tuple[str, ...] = DEFAULT_FILTERS
     command: str = "submit"
     dry_run: bool = False
 
@@ -226,7 +228,7 @@ class Session:
     async def _open_desk(self, stack: ExitStack, ledger: Ledger) -> tuple[ScoringDesk, FilterCounts]:
         """The bank with this run's windows in it, and what scores them."""
         bank = Bank(self.places.bank)
-        counts = await asyncio.to_thread(fill_bank, bank, self.plan)
+        counts = await asyncio.to_thread(fill_bank, bank, self.plan, lambda: self._stopped)
         executor = stack.enter_context(self.make_executor(self.places))
         desk = ScoringDesk(bank, executor, ledger.weights_names())
         stack.callback(desk.close)
@@ -326,13 +328,14 @@ def claims_only(policy: Policy) -> Policy:
     return replace(policy, max_hits_per_epoch=0, scoring=False)
 
 
-def fill_bank(bank: Bank, plan: Plan) -> FilterCounts:
-    """Cuts the run's new windows from the sources in turn, and adds them to the bank shard by shard.
+def fill_bank(bank: Bank, plan: Plan, stopped: Callable[[], bool] = lambda: False) -> FilterCounts:
+    """Cuts the run's new windows from the sources in turn, and adds them to the bank shard by shard, until `stopped`.
 
     Raises:
-        SourceError: no source has a usable window.
+        SourceError: no source has a usable window, or one is in trouble.
     """
-    return add_new_windows(bank, plan.sources, plan.windows, plan.seed, SHARD_WINDOWS)
+    order = SourcePlan(plan.seed)
+    return add_new_windows(bank, plan.sources, plan.windows, order, SHARD_WINDOWS, plan.filters, stopped)
 
 
 async def open_session(
