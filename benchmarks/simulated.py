@@ -33,7 +33,8 @@ from quickstart.matching.contest import contest
 from quickstart.scoring.numpy_engine import NumpyEngine
 from quickstart.scoring.weights import parse_weights
 from quickstart.submission.actions import Policy
-from quickstart.submission.session import Plan, fill_bank
+from quickstart.submission.opening import fill_bank
+from quickstart.submission.premises import Plan
 from quickstart.units import SHANNONS_PER_SOMA
 
 EPOCHS = 4

@@ -134,11 +134,6 @@ class Settings(BaseSettings):
         validation_alias="HF_ENDPOINT",
         description="Where the hub is; by default https://huggingface.co.",
     )
-    swh_endpoint: Url | None = Field(
-        default=None,
-        validation_alias="QUICKSTART_SWH_ENDPOINT",
-        description="Where the Software Heritage archive's bucket is; by default its public address on Amazon S3.",
-    )
     s3_bucket: Annotated[str, AfterValidator(_check_bucket)] | None = Field(
         default=None,
         validation_alias="S3_BUCKET",
@@ -174,6 +169,11 @@ class Settings(BaseSettings):
         default=None,
         validation_alias="QUICKSTART_SOURCE",
         description="What windows are cut from: a folder, or a name as for --source; by default Python's own library.",
+    )
+    swh_endpoint: Url | None = Field(
+        default=None,
+        validation_alias="QUICKSTART_SWH_ENDPOINT",
+        description="Where the Software Heritage archive's bucket is; by default its public address on Amazon S3.",
     )
     filters: Annotated[str, AfterValidator(_check_filters)] = Field(
         default=",".join(DEFAULT_FILTERS),

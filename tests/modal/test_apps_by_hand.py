@@ -14,8 +14,8 @@ from cloud_world import BONDS, CAP, SCORER, World, world
 from quickstart.chain.identity import service_info
 from quickstart.errors import HeldElsewhereError
 from quickstart.modal_app import names
+from quickstart.submission.premises import Places
 from quickstart.submission.s3_lease import bucket_lease
-from quickstart.submission.session import Places
 
 
 @dataclass(frozen=True)

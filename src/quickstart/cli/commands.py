@@ -23,9 +23,10 @@ from quickstart.executors.base import Executor
 from quickstart.executors.local import LocalExecutor, WorkerSettings
 from quickstart.settings import Settings, load_settings
 from quickstart.submission.actions import Policy
+from quickstart.submission.premises import Places, Plan, Premises
 from quickstart.submission.requests import CLAIM, POLL_SECONDS
 from quickstart.submission.s3_lease import bucket_lease
-from quickstart.submission.session import Places, Plan, Premises, Session, open_session
+from quickstart.submission.session import Session, open_session
 from quickstart.units import GIB
 
 WEIGHTS_CACHE_BYTES = 40 * GIB

@@ -16,7 +16,7 @@ from quickstart.cli.arguments import NETWORKS
 from quickstart.cli.state import throw_away_wallet
 from quickstart.errors import UnreachableError, UsageError
 from quickstart.settings import Settings, Url, load_settings
-from quickstart.submission.session import Network, Places
+from quickstart.submission.premises import Network, Places
 from quickstart.submission.storage import Storage
 
 LOCALNET_PORTS = {"rpc": 9000, "faucet": 9123, "scoring": 9124, "admin": 9125}

@@ -26,10 +26,11 @@ from quickstart.modal_app.spending import Spending, Tariff
 from quickstart.modal_app.workplace import TESTNET_RPC, Workplace
 from quickstart.settings import S3Settings, Settings, load_settings
 from quickstart.submission.actions import Policy
+from quickstart.submission.premises import Network, Places, Plan, Premises
 from quickstart.submission.requests import CLAIM, POLL_SECONDS
 from quickstart.submission.s3_lease import bucket_lease
 from quickstart.submission.s3_storage import S3Storage
-from quickstart.submission.session import Network, Places, Plan, Premises, open_session
+from quickstart.submission.session import open_session
 from quickstart.units import HOURS
 
 log = logging.getLogger(__name__)

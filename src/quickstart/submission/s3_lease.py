@@ -16,7 +16,7 @@ from quickstart.submission.s3_storage import bucket_error, s3_client
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from quickstart.submission.session import Places
+    from quickstart.submission.premises import Places
 
 READ_SECONDS = 5.0
 ATTEMPTS = 1
