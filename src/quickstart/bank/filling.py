@@ -82,7 +82,7 @@ def add_new_windows(
     finally:
         if shard:
             shelf.add_windows(shard, marks)
-    if not (begun or counts.passed or counts.rejected[DUPLICATE] or stopped()):
+    if sources and not (begun or counts.passed or counts.rejected[DUPLICATE] or stopped()):
         reasons = ", ".join(f"{number} {reason}" for reason, number in counts.rejected.most_common())
         names = ", ".join(source.name for source in sources)
         raise SourceError(f"{names} has no usable window ({reasons or 'nothing read'}): name a source of text or code")
