@@ -38,14 +38,7 @@ def submit_parser() -> CommandParser:
     )
     add_network_arguments(parser)
     add = parser.add_argument
-    add(
-        "--source",
-        metavar="SOURCE",
-        action="append",
-        default=[],
-        help="what to cut windows from: a folder, stack-v2, hf:OWNER/NAME, mixture:default, ...; repeatable "
-        "(default: Python's own library)",
-    )
+    add_source_argument(parser)
     add("--windows", type=whole(1, MOST_WINDOWS), metavar="N", help="new windows to score in this run")
     add("--epochs", type=whole(1, MOST_EPOCHS), default=4, metavar="N", help="epochs of submitting (default 4)")
     add(
@@ -113,6 +106,16 @@ def stop_parser() -> CommandParser:
     return parser
 
 
+def fetch_parser() -> CommandParser:
+    parser = CommandParser("fetch", "Cut windows of a source into a folder, to look at what it gives. Scores nothing.")
+    add_source_argument(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where they go; again, it goes on")
+    parser.add_argument("--windows", type=whole(1, MOST_WINDOWS), default=1_000, metavar="N", help="how many (1000)")
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=0, metavar="N", help="their order (default 0)")
+    add_output_arguments(parser)
+    return parser
+
+
 def devnet_parser() -> CommandParser:
     from quickstart.devnet.config import add_arguments
 
@@ -134,6 +137,17 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--admin-url", metavar="URL", help="its admin service, if we may end its epochs")
     parser.add_argument("--local", action="store_true", help="run the loop on this machine")
     add_state_argument(parser)
+
+
+def add_source_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source",
+        metavar="SOURCE",
+        action="append",
+        default=[],
+        help="what to cut windows from: a folder, stack-v2, hf:OWNER/NAME, mixture:default, ... (README: Data); "
+        "repeatable (default: QUICKSTART_SOURCE, else Python's own library)",
+    )
 
 
 def add_detach_argument(parser: argparse.ArgumentParser) -> None:

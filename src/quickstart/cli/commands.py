@@ -89,7 +89,7 @@ def run_claim(arguments: argparse.Namespace) -> int:
 def run_status(arguments: argparse.Namespace) -> int:
     """Reads every ledger of the state folder; needs no network."""
     from quickstart.ledger.ledger import Ledger
-    from quickstart.submission.summary import summary
+    from quickstart.submission.summary import submissions, summary
 
     state = arguments.state or load_settings().state
     ledgers = sorted((state / "networks").glob("*/*/ledger.sqlite"))
@@ -107,6 +107,7 @@ def run_status(arguments: argparse.Namespace) -> int:
                 "epoch": epoch,
                 "running": running.describe() if running else None,
                 **summary(ledger, current_epoch=epoch),
+                **({"submissions": submissions(ledger)} if arguments.json else {}),
             }
         )
         ledger.close()

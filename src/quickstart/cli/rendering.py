@@ -10,6 +10,7 @@ from quickstart.units import SHANNONS_PER_SOMA, format_soma
 if TYPE_CHECKING:
     from quickstart.devnet.config import DevnetUrls
 
+MOST_SOURCES = 5
 EPOCH_COLUMNS = ("epoch", "threshold", "targets", "fillable", "filled", "missed", "ended by")
 
 
@@ -122,6 +123,8 @@ def _print_targets(result: dict[str, Any]) -> None:
         f"{result['in_audit']} in audit, {result['claimable']} claimable, {result['claimed']} claimed, "
         f"{result['false_claims']} false claims",
     )
+    for name, number in list(result["data"]["sources"].items())[:MOST_SOURCES]:
+        _row("from", f"{name}: {number} submissions")
     _row("lost", f"{result['lost']} targets that somebody else got first")
     if result["pending"]:
         _row("pending", f"{result['pending']} transactions whose outcome the next run finds out")

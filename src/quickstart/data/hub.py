@@ -52,17 +52,20 @@ class Hub:
         self.token = token
         self.patience = patience or Patience(self.endpoint)
         self._api = HfApi(endpoint=self.endpoint, token=token or False)
+        self._facts: dict[tuple[str, str | None], RepositoryFacts] = {}
         self._headers = build_hf_headers(token=token or False)
 
     def facts(self, repository: str, revision: str | None = None) -> RepositoryFacts:
-        """The newest commit, or `revision` if it is still there."""
-        try:
-            info = self._call(
-                repository, lambda: self._api.dataset_info(repository, revision=revision, timeout=TIMEOUT)
-            )
-        except RevisionNotFoundError:
-            return self.facts(repository)
-        return RepositoryFacts(info.sha or "", _declared(info.card_data))
+        """The newest commit, or `revision` if it is still there; asked once."""
+        if (repository, revision) not in self._facts:
+            try:
+                info = self._call(
+                    repository, lambda: self._api.dataset_info(repository, revision=revision, timeout=TIMEOUT)
+                )
+            except RevisionNotFoundError:
+                return self.facts(repository)
+            self._facts[repository, revision] = RepositoryFacts(info.sha or "", _declared(info.card_data))
+        return self._facts[repository, revision]
 
     def paths(self, repository: str, folder: str, revision: str) -> dict[str, int]:
         """Paths and sizes of all files below a folder.
@@ -89,10 +92,6 @@ class Hub:
         """Those files, for pyarrow."""
         return FileSet(revision, list(sizes), lambda path: self._open(repository, path, revision, sizes[path]))
 
-    def check_access(self, repository: str, path: str, revision: str) -> None:
-        """Reads a byte: the hub lists gated sets for anybody, and refuses only their content."""
-        self._range(repository, path, revision, 0, 1)
-
     def _open(self, repository: str, path: str, revision: str, size: int) -> io.BufferedIOBase | io.RawIOBase:
         return _RemoteFile(size, lambda start, end: self._range(repository, path, revision, start, end))
 
@@ -102,6 +101,8 @@ class Hub:
 
         def attempt() -> bytes:
             response = get_session().get(url, headers=headers, timeout=TIMEOUT, follow_redirects=True)
+            if response.status_code in (404, 410) and "X-Error-Code" not in response.headers:
+                raise MissingFileError(path)  # listed by the hub, and not where the hub sends us
             hf_raise_for_status(response)
             if len(response.content) != end - start:
                 raise TransientError(f"{len(response.content)} bytes instead of {end - start}")

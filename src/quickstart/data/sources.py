@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from quickstart.data.hub import Hub
     from quickstart.data.parquet import FileSet
 
-SOURCES_HELP = (
-    "stack-v2[:LANGUAGE,...], starcoder[:FOLDER,...], fineweb-edu[:FOLDER], swe-bench, "
-    "hf:OWNER/NAME[:CONFIG][:SPLIT][:COLUMN], dir:PATH, parquet:PATH_OR_S3_GLOB[:COLUMN], text-lines:PATH, "
-    "python-library, mixture:default, mixture:SOURCE=WEIGHT;..., or a folder"
-)
-
 STACK_LANGUAGES = (
     *("Python", "JavaScript", "TypeScript", "Java", "C", "C++", "Go", "Rust", "Ruby", "PHP", "Shell", "Haskell", "Lua"),
     *("R", "Julia", "Perl", "Scala", "Kotlin", "Swift", "Assembly", "SQL", "Makefile", "Dockerfile", "CMake"),
@@ -47,7 +41,7 @@ LOCAL = ("dir:", "parquet:", "text-lines:")
 
 
 def open_source(text: str, settings: Settings) -> Source:
-    """The source of that name; a name without one of the known beginnings is a folder. Nothing is read yet.
+    """The source of that name; a name without one of the known beginnings is a folder.
 
     Raises:
         SourceError: the name does not say enough.
