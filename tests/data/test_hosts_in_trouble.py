@@ -80,11 +80,9 @@ def test_a_dead_archive_ends_in_one_line_and_keeps_what_came(hub: HubStandIn, ar
     stream = python_source(hub, archive, clock).windows(SourcePlan(3))
     first = [next(stream) for _ in range(4)]
     archive.host.faults = [Fault("content", float("inf"), status=503)]
-    with pytest.raises(
-        SourceError, match="the archive has answered nothing useful for .* what was fetched is kept"
-    ) as e:
+    with pytest.raises(SourceError, match="the archive has answered nothing useful for") as error:
         first.extend(stream)
-    assert "\n" not in str(e.value)
+    assert "what was fetched is kept" in str(error.value) and "\n" not in str(error.value)
     assert clock.now >= 560 or sum(clock.slept) >= 560
     archive.host.faults = []
     rest = python_source(hub, archive, Clock()).windows(SourcePlan(3), stream.cursor)

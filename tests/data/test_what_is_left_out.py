@@ -152,7 +152,8 @@ def test_licence_heads() -> None:
     head = (
         b"# Licensed under the Apache License, Version 2.0 (the 'License'); you may not use this file except in\n"
         b"# compliance with the License. You may obtain a copy of the License at ...\n"
-        b"# distributed on an 'AS IS' BASIS, WITHOUT WARRANTIES OR\n# CONDITIONS OF ANY KIND, either express or implied.\n"
+        b"# distributed on an 'AS IS' BASIS, WITHOUT WARRANTIES OR\n"
+        b"# CONDITIONS OF ANY KIND, either express or implied.\n"
         b"# See the License for the specific language governing permissions and\n# limitations under the License.\n"
     )
     assert is_licence((head + CODE)[:1024])

@@ -8,6 +8,7 @@ Faults are injected by `Fault`.
 import gzip
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections import Counter
@@ -44,6 +45,16 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is nobody's error; anything else is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Host:
     """An HTTP server of this process. `requests`: (method, path, range) of everything that was asked for."""
 
@@ -67,8 +78,7 @@ class Host:
             def log_message(self, *arguments: object) -> None:
                 """Silence."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
