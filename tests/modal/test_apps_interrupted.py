@@ -1,4 +1,6 @@
-"""The same day with a scorer killed on its second shard, the submitter preempted, and a redeployment in the middle."""
+"""The same day with a scorer killed on its second shard, the submitter preempted, a redeployment in the middle, and the
+submitter killed without notice while it submits.
+"""
 
 import sqlite3
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         assert it.standin.preempt(names.SUBMITTER) == 1
         it.until(lambda: it.calls(SCORER)["ok"] >= 8, "eight shards were not scored")
         it.deploy()
+        it.until(lambda: len(it.chain.filled()) >= 3, "nothing was filled")
+        assert it.standin.kill(names.SUBMITTER) == 1
         work_the_day(it)
         outcome = it.standin.wait_for_call(call_id)
         assert outcome.status == "success", outcome.exception
@@ -31,8 +35,8 @@ def ends(day: Day, function: str) -> list[str]:
 
 def test_it_was_interrupted_as_meant(day: Day) -> None:
     assert ends(day, SCORER).count("killed") == 1
-    assert ends(day, names.SUBMITTER)[0] == "preempted"
-    assert len(ends(day, names.SUBMITTER)) == 2
+    assert ends(day, names.SUBMITTER)[:2] == ["preempted", "killed"]
+    assert len(ends(day, names.SUBMITTER)) == 3
 
 
 def test_the_end_is_the_same(day: Day) -> None:
