@@ -32,6 +32,9 @@ RUNNING = "running"
 GPU_CALLS = "gpu-call"
 """Keys of the Dict that begin with this and a slash hold the ids of scoring calls in flight."""
 
+AT_WORK = "at-work"
+"""Keys of the Dict that begin with this and a slash: what each scorer container has last taken."""
+
 PROGRESS = "progress"
 """Key of the Dict: (function call id, one line of text) as the cycle at work last told it, for whoever follows."""
 
