@@ -23,12 +23,15 @@ from quickstart.errors import SettingsError, StateError, WeightsError
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.snapshots import KeptLedger, restore, take_snapshot
 from quickstart.modal_app.cycle import LARGEST_SHARD, shard_windows
+from quickstart.modal_app.names import FIRING_HOUR
 from quickstart.modal_app.ownership import at_work, leave, take_over
 from quickstart.modal_app.requests import StoreRequests, post, take_answer
+from quickstart.modal_app.run import SHORTEST_SECONDS, working_seconds
 from quickstart.scoring.engine import CertifiedError, ScoredShard
 from quickstart.scoring.weights_shelf import WeightsShelf
 from quickstart.scoring.weights_store import WeightsStore
 from quickstart.settings import load_settings
+from quickstart.units import HOURS, MINUTES
 
 HERE = Path(__file__).parent
 WEIGHTS = b"w" * 32
@@ -55,6 +58,23 @@ def test_shards_are_for_all_containers_and_none_too_large(windows: int, containe
     size = shard_windows(windows, containers)
     assert 1 <= size <= LARGEST_SHARD
     assert -(-windows // size) <= max(containers * 4, -(-windows // LARGEST_SHARD))
+
+
+# -- when a run ends
+
+
+@given(st.floats(0, 10 * 86_400))
+def test_a_run_ends_an_hour_before_the_next_firing_however_often_it_began_again(now: float) -> None:
+    seconds = working_seconds(now)
+    assert SHORTEST_SECONDS <= seconds <= 23 * HOURS
+    if SHORTEST_SECONDS < seconds < 23 * HOURS:
+        assert (now + seconds) / HOURS % 24 == pytest.approx(FIRING_HOUR - 1)
+
+
+@pytest.mark.parametrize(("clock", "hours"), [("03:00", 23), ("10:00", 16), ("20:00", 6), ("01:00", 1), ("02:30", 23)])
+def test_a_run_started_by_hand_leaves_the_place_to_the_schedule(clock: str, hours: int) -> None:
+    hour, minute = clock.split(":")
+    assert working_seconds(5 * 86_400 + int(hour) * HOURS + int(minute) * MINUTES) == hours * HOURS
 
 
 # -- who is at work, and requests to it

@@ -2,6 +2,9 @@
 
 APP = "soma-quickstart"
 
+FIRING_HOUR = 3
+"""The schedule starts a cycle each day at this hour, UTC."""
+
 SUBMITTER = "cycle"
 CLAIM = "claim"
 """Both return a dict: what a session's `run` returns, or {"error": line} for what a person can mend (exit code 2), or

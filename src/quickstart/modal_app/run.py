@@ -1,6 +1,7 @@
 """One run on Modal: a session wired to volumes, the store, the bucket, and the scorers."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from quickstart.errors import SettingsError
 from quickstart.executors.base import Executor
 from quickstart.executors.modal import ModalExecutor
 from quickstart.ledger.snapshots import KeptLedger
+from quickstart.modal_app import names
 from quickstart.modal_app.attendant import Attendant
 from quickstart.modal_app.billing import Bill
 from quickstart.modal_app.prices import container_dollars_per_gpu_dollar, container_dollars_per_second
@@ -25,10 +27,17 @@ from quickstart.settings import S3Settings, Settings
 from quickstart.submission.s3_lease import bucket_lease
 from quickstart.submission.s3_storage import S3Storage
 from quickstart.submission.session import Network, Places, Plan, Premises, open_session
-from quickstart.units import HOURS
+from quickstart.units import HOURS, MINUTES
 
-SOFT_DEADLINE_SECONDS = 23 * HOURS
-"""A run ends by itself an hour before Modal would end it; the next firing goes on."""
+SHORTEST_SECONDS = 10 * MINUTES
+
+
+def working_seconds(now: float) -> float:
+    """How long a run works that is started or started again at `now` (seconds since 1970): to an hour before the next
+    firing, which goes on, so that what is in flight has come back by then; 23 hours at most, since Modal allows 24.
+    """
+    since_firing = (now - names.FIRING_HOUR * HOURS) % (24 * HOURS)
+    return min(23 * HOURS, max(SHORTEST_SECONDS, (23 * HOURS - since_firing) % (24 * HOURS)))
 
 
 def run_session(workplace: Workplace, settings: Settings, plan: Plan, stopped: str | None) -> dict[str, Any]:
@@ -102,7 +111,7 @@ class _Run:
 
         workplace = self.workplace
         attendant = Attendant(
-            workplace.store, workplace.call_id, self.requests, SOFT_DEADLINE_SECONDS, self.stopped, end
+            workplace.store, workplace.call_id, self.requests, working_seconds(time.time()), self.stopped, end
         )
         session = await open_session(
             Network("testnet", endpoints),
