@@ -119,6 +119,8 @@ def test_images_are_pinned_and_run_nothing_that_was_downloaded(app: dict[str, An
         assert [command for command in commands if command.startswith("RUN")] == [
             "RUN python -m pip install -r /.requirements.txt --require-hashes --no-deps"
         ]
+        threads = "2" if name == f"{names.SCORER}.*" else "1"
+        assert f"ENV OMP_NUM_THREADS={threads}" in commands, "a container is billed for the cores that it uses"
         assert not any("secrets" in layer for layer in image["layers"])
         assert "/root/quickstart/submitter.py" in function["mounts"]
 

@@ -184,6 +184,17 @@ class ScorerCall:
         self.cancelled.set()
 
 
+class Attached:
+    """A call found again by its id, which Modal's own does not tell before it was first asked for something."""
+
+    def __init__(self, call: ScorerCall) -> None:
+        self.get, self.cancel = call.get, call.cancel
+
+    @property
+    def object_id(self) -> str:
+        raise AttributeError("unhydrated")
+
+
 class Cloud:
     """Weights are there at once; scoring calls go on until the test ends them."""
 
@@ -200,8 +211,8 @@ class Cloud:
         self.calls.append(ScorerCall(len(self.calls)))
         return self.calls[-1]
 
-    def attach(self, call_id: str) -> ScorerCall:
-        return next(call for call in self.calls if call.object_id == call_id)
+    def attach(self, call_id: str) -> "Attached":
+        return Attached(next(call for call in self.calls if call.object_id == call_id))
 
     def takes(self, container: str, call: ScorerCall, ago: float = 0.0, alive: float = 0.0) -> None:
         note(self.store, Attempt(container, call.object_id, time.time() - ago, alive))
@@ -246,6 +257,24 @@ def test_a_scorer_that_was_killed_and_never_answered_is_paid_for() -> None:
     assert money.dollars == pytest.approx(0.001 * (320 + 100 + 50 + 100), abs=0.005)
     kept = spending(cloud.store, Days())
     assert kept.dollars == pytest.approx(money.dollars), "a restarted submitter knows"
+
+
+def test_a_call_that_is_taken_up_again_is_paid_for_and_given_up_like_any() -> None:
+    cloud = Cloud()
+    money = spending(cloud.store, Days())
+    with cloud.executor(money) as first:
+        first.spawn(request("shard"))
+        (call,) = until(lambda: cloud.calls)
+        until(lambda: [key for key in cloud.store.values if key.startswith("gpu-call/")])
+    cloud.takes("only", call, ago=100.0)
+    with cloud.executor(money) as second:
+        second.spawn(request("shard"))
+        until(lambda: money.dollars > 0.001 * (100 + 100))
+        assert len(cloud.calls) == 1
+        for name in ("again", "and again"):
+            cloud.takes(name, call)
+        until(call.cancelled.is_set)
+        assert isinstance(until(second.poll)[0], ScoreFailed)
 
 
 def test_a_call_that_failed_for_good_is_paid_for() -> None:

@@ -62,6 +62,15 @@ class _Fetch:
     waiting: list[ScoreRequest] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Scoring:
+    """A scoring call in flight. Its id is kept here: a call that was attached by its id does not tell it."""
+
+    request: ScoreRequest
+    call: Call
+    call_id: str
+
+
 class ModalExecutor:
     """`containers` GPUs at most. `take_in` brings new segments into the bank before their answers are handed out.
 
@@ -90,7 +99,7 @@ class ModalExecutor:
         self._wanted: deque[ScoreRequest] = deque()
         self._weights: dict[Id32, Id32] = {}
         self._fetching: dict[Id32, _Fetch] = {}
-        self._running: dict[str, tuple[ScoreRequest, Call]] = {}
+        self._running: dict[str, _Scoring] = {}
         self._failure: BaseException | None = None
         self._room = room
         self._poll_seconds = poll_seconds
@@ -167,10 +176,10 @@ class ModalExecutor:
         earlier = self._store.get(slot, None)
         if earlier is not None:
             log.info("scoring of shard %s goes on as %s", request.shard, earlier)
-            self._running[slot] = request, self._remote.attach(earlier)
+            self._running[slot] = _Scoring(request, self._remote.attach(earlier), earlier)
             return
         call = self._remote.score(score_message(request, weights))
-        self._running[slot] = request, call
+        self._running[slot] = _Scoring(request, call, call.object_id)
         self._store.put(slot, call.object_id)
 
     def _collect_weights(self) -> None:
@@ -188,8 +197,8 @@ class ModalExecutor:
 
     def _collect_scores(self) -> None:
         done: list[tuple[str, Message]] = []
-        for slot, (_, call) in self._running.items():
-            message = _result(call)
+        for slot, scoring in self._running.items():
+            message = _result(scoring.call)
             if message is not None:
                 done.append((slot, message))
         if done:
@@ -201,7 +210,7 @@ class ModalExecutor:
             self._end(slot, message)
 
     def _end(self, slot: str, message: Message) -> None:
-        request, _ = self._running[slot]
+        request = self._running[slot].request
         if "container" in message:
             self._spending.scored(message["container"], message["alive_seconds"], message["seconds"])
         self._store.pop(slot, None)
@@ -220,13 +229,13 @@ class ModalExecutor:
         self._look_due = time.monotonic() + self._look_seconds
         now = time.time()
         attempts = noted(self._store, now)
-        slots = {call.object_id: slot for slot, (_, call) in self._running.items()}
+        slots = {scoring.call_id: slot for slot, scoring in self._running.items()}
         self._spending.lived(alive_seconds(attempts, slots.keys(), now))
         in_flight = {call_id for call_id, slot in slots.items() if slot not in done}
         for call_id, reason in to_give_up(attempts, in_flight, self._spending.capped).items():
-            request, call = self._running[slots[call_id]]
-            log.warning("scoring of shard %s is given up: %s", request.shard, reason)
-            call.cancel(terminate_containers=True)
+            scoring = self._running[slots[call_id]]
+            log.warning("scoring of shard %s is given up: %s", scoring.request.shard, reason)
+            scoring.call.cancel(terminate_containers=True)
             self._end(slots[call_id], failure(reason, model_at_fault=False))
 
 
