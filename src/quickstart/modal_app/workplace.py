@@ -24,6 +24,8 @@ class Shared:
 class Workplace:
     """`call_id`: the function call we are, the same after a preemption. `is_at_work`: whether a call waits or runs.
 
+    `gpu_dollars_billed`: Modal's own count for a day ("2026-11-23", UTC); a `QuickstartError` where it gives none.
+
     `scorer_cores`, `scorer_memory_gib`: of one scorer container; `overhead_seconds`: its start, and its idling at the
     end.
     """
@@ -33,6 +35,7 @@ class Workplace:
     remote: Remote
     cut_windows: Callable[[Message], Call]
     is_at_work: Callable[[str], bool]
+    gpu_dollars_billed: Callable[[str], float]
     bank: Shared
     ledgers: Shared
     scorer_cores: float
