@@ -7,6 +7,7 @@
     │   ├── SourceError           a data source is unreadable or holds no usable window
     │   ├── StateError            the state folder is newer, locked, damaged or full
     │   ├── FundsError            the balance does not cover what was asked
+    │   ├── UnknownVersionError   protocol, architecture or SDK are newer than this program
     │   ├── LeaseHeldError        another process signs for this wallet
     │   │   └── HeldElsewhereError    one that shares no folder with us: another machine's, or Modal's
     │   └── UnreachableError      an address that was configured does not answer
@@ -53,6 +54,10 @@ class StateError(UsageError):
 
 class FundsError(UsageError):
     """The wallet cannot pay for what was asked."""
+
+
+class UnknownVersionError(UsageError):
+    """A version of protocol, architecture or SDK that this program does not know: nothing is signed."""
 
 
 class LeaseHeldError(UsageError):

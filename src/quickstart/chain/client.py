@@ -232,6 +232,7 @@ def _epoch(state: Any) -> Epoch:
         parameters=Parameters(**values),
         distance_threshold=_scalar(target_state.distance_threshold) if target_state else 0.0,
         reward_per_target=int(target_state.reward_per_target) if target_state else 0,
+        protocol_version=int(state.protocol_version),
     )
 
 

@@ -71,6 +71,8 @@ _V5 = replace(_V4, target_initial_distance_threshold=1.05, target_initial_target
 PARAMETERS: dict[int, Parameters] = {1: _V1, 2: _V1, 3: _V3, 4: _V4, 5: _V5}
 """Parameters by protocol version; testnet and localnet share the table."""
 
+NEWEST_PROTOCOL = max(PARAMETERS)
+
 
 def assign_models(
     target: FloatVector,

@@ -19,6 +19,7 @@ from quickstart.data.folder import FolderSource, python_library
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, HeldElsewhereError, LeaseHeldError, UsageError
 from quickstart.executors.base import Executor
 from quickstart.executors.local import LocalExecutor, WorkerSettings
+from quickstart.ledger.records import AlarmKind
 from quickstart.settings import Settings, load_settings
 from quickstart.submission.actions import Policy
 from quickstart.submission.premises import Places, Plan, Premises
@@ -61,6 +62,7 @@ def run_submit(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         command="submit",
         dry_run=arguments.dry_run,
+        accepted_versions=settings.accepted_versions,
     )
     result = asyncio.run(_run(arguments, settings, state, plan))
     return _tell(result, arguments, print_dry_run if plan.dry_run else print_result)
@@ -79,6 +81,7 @@ def run_claim(arguments: argparse.Namespace) -> int:
         windows=0,
         sources=(),
         command="claim",
+        accepted_versions=settings.accepted_versions,
     )
     result = asyncio.run(_claim(arguments, settings, state, plan))
     return _tell(result, arguments, print_claim)
@@ -140,7 +143,8 @@ def _tell(result: dict[str, Any], arguments: argparse.Namespace, as_text: Callab
     if result["interrupted"]:
         print(INTERRUPTED, file=sys.stderr)
         return EXIT_FAILED
-    return EXIT_DONE
+    read_only = any(alarm["kind"] == AlarmKind.UNKNOWN_VERSION for alarm in result.get("alarms", ()))
+    return EXIT_FAILED if read_only else EXIT_DONE
 
 
 async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, plan: Plan) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def print_result(result: dict[str, Any]) -> None:
         f"ledger {format_soma(books['ledger_shannons'])}, chain {format_soma(books['chain_shannons'])}, "
         f"difference {books['difference_shannons']} shannons",
     )
+    _print_alarms(result["alarms"])
 
 
 def print_dry_run(result: dict[str, Any]) -> None:
@@ -65,6 +66,7 @@ def print_status(document: dict[str, Any]) -> None:
         _print_epochs(wallet["epochs"])
         _print_targets(wallet)
         _print_money(wallet["money"])
+        _print_alarms(wallet["alarms"])
 
 
 def print_devnet(urls: "DevnetUrls") -> None:
@@ -127,6 +129,11 @@ def _print_targets(result: dict[str, Any]) -> None:
         _row("pending", f"{result['pending']} transactions whose outcome the next run finds out")
     if latency["p50"] is not None:
         _row("latency", f"birth to submission p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms")
+
+
+def _print_alarms(alarms: list[dict[str, Any]]) -> None:
+    for alarm in alarms:
+        _row("alarm", alarm["message"])
 
 
 def _print_money(money: dict[str, int]) -> None:

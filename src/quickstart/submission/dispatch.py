@@ -13,6 +13,7 @@ from quickstart.chain.outcomes import RefusalReason
 from quickstart.chain.transactions import ClaimRewards, SubmitData
 from quickstart.chain.treasury import Merge, Plan, Split, kind_of
 from quickstart.data.window import WINDOW_BYTES
+from quickstart.errors import UnknownVersionError
 from quickstart.ledger.ledger import ConflictError
 from quickstart.ledger.records import IntentKind
 from quickstart.matching.values import Candidate
@@ -28,6 +29,9 @@ CLOSE_SECONDS = 1.0
 
 PASSING = frozenset({RefusalReason.STALE_COIN, RefusalReason.LOCKED_COIN, RefusalReason.NOTHING_SENT})
 """Refusals that say nothing against the claim itself: it may be sent again with another coin."""
+
+NOT_SIGNED = (ConflictError, UnknownVersionError)
+"""Nothing was recorded or sent, and the coins are free again; the next decision knows why."""
 
 
 class Dispatch:
@@ -107,6 +111,7 @@ class Dispatch:
         )
         details = {
             "bond": board.epoch.parameters.bond(manifest.size),
+            "url": manifest.url,
             "reward": target.reward,
             "window": candidate.window_checksum.hex(),
             "model": format_id(model_id),
@@ -125,7 +130,7 @@ class Dispatch:
                 log.info("target %s: %s", format_id(kind.target_id), outcome.effects.failure)
             if isinstance(outcome, NotSent) and outcome.refusal.reason not in PASSING:
                 self.refused.add(kind.target_id)
-        except ConflictError:
+        except NOT_SIGNED:
             self._outbox.pool.release((coin,))
         finally:
             self.submitting.discard(kind.target_id)
@@ -137,7 +142,7 @@ class Dispatch:
             await self._outbox.send(
                 kind, (coin,), 1, purpose=IntentKind.CLAIM, subject=claim.target_id, epoch=epoch, details=claim.details
             )
-        except ConflictError:
+        except NOT_SIGNED:
             self._outbox.pool.release((coin,))
         finally:
             self.claiming.discard(claim.target_id)
@@ -154,6 +159,8 @@ class Dispatch:
                 await self._outbox.send(
                     kind, coins, len(gas), purpose=purpose, subject=None, epoch=epoch, details=details
                 )
+        except UnknownVersionError:
+            self._outbox.pool.release(coins)
         finally:
             self.arranging = False
 

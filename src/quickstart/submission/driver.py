@@ -13,6 +13,7 @@ from quickstart.ledger.records import EpochReport, IntentKind, IntentStatus
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.matching.values import Candidate
 from quickstart.submission.actions import EndEpoch, Policy, Situation
+from quickstart.submission.alarms import Alarms, watch_versions
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
 from quickstart.submission.claims import Claim, worth_claiming
 from quickstart.submission.dispatch import Dispatch
@@ -27,6 +28,8 @@ TICK_SECONDS = 0.05
 
 EPOCH_OVER = "epoch_over"
 INTERRUPTED = "interrupted"
+READ_ONLY = "read_only"
+"""The network has become one of a version that this program does not know."""
 
 
 class Driver:
@@ -50,6 +53,8 @@ class Driver:
         self._desk = desk
         self._publishing = publishing
         self._pool = outbox.pool
+        self._permit = outbox.permit
+        self._alarms = Alarms(writer)
         self._writer = writer
         self._requests = requests
         self._meter = ProgressMeter(desk, writer.ledger, report)
@@ -75,7 +80,8 @@ class Driver:
     async def run_epoch(self, policy: Policy) -> str:
         """Works until this epoch has nothing left for us, or a cap stops it; the reason.
 
-        An epoch that changes meanwhile (by itself, on a real network) ends it too.
+        An epoch that changes meanwhile (by itself, on a real network) ends it too, and so does a version of the network
+        that this program does not know.
         """
         number, started = self._watch.board.epoch.number, time.monotonic()
         self._list_claims_again()
@@ -85,6 +91,9 @@ class Driver:
             self._collect()
             if self._watch.due:
                 await self._watch.refresh()
+            if await watch_versions(self._permit, self._watch.board.epoch, self._alarms):
+                reason = READ_ONLY
+                break
             if self._watch.board.epoch.number != number:
                 reason = EPOCH_OVER
                 break

@@ -20,6 +20,7 @@ from quickstart.chain.lanes import Lanes
 from quickstart.chain.lease import Lease
 from quickstart.chain.outcomes import Outcome, Refusal, classify
 from quickstart.chain.transactions import Kind, TransactionData
+from quickstart.chain.versions import SigningPermit
 from quickstart.errors import LeaseHeldError, NetworkError, UnreachableError
 from quickstart.ledger.accounts import Account, account
 from quickstart.ledger.ledger import Ledger
@@ -68,6 +69,7 @@ class Outbox:
         reader: NetworkReader,
         pool: CoinPool,
         also_record: AlsoRecord,
+        permit: SigningPermit | None = None,
     ) -> None:
         self._wallet = wallet
         self._lease = lease
@@ -76,6 +78,7 @@ class Outbox:
         self._reader = reader
         self._also_record = also_record
         self.pool = pool
+        self.permit = permit or SigningPermit()
 
     async def send(
         self,
@@ -94,10 +97,12 @@ class Outbox:
 
         Raises:
             LeaseHeldError: the lease was lost; nothing was signed.
+            UnknownVersionError: the network has become one that this program does not know; nothing was signed.
             ConflictError: a live intent already names the target or a coin; nothing was recorded or sent.
         """
         transaction = TransactionData(kind, self._wallet.address, tuple(coin.ref for coin in coins[:gas]))
         data = transaction.encode()
+        self.permit.check()
         if not self._lease.held():
             raise LeaseHeldError("the wallet's lease was lost; nothing more is signed here")
         intent = Intent(

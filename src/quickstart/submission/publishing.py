@@ -27,9 +27,9 @@ class PublishingDesk:
         self._publisher = publisher
         self._writer = writer
         self._published: dict[Id32, Published] = {
-            window: published
-            for window, published in writer.ledger.published().items()
-            if published.url == publisher.storage.public_url(window)
+            published.window: published
+            for published in writer.ledger.published()
+            if published.url == publisher.storage.public_url(published.window)
         }
         self.running: set[Id32] = set()
         self.unpublishable: dict[Id32, str] = {}

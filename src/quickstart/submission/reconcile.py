@@ -130,4 +130,5 @@ def _restored(target_id: Id32, contents: TargetContents) -> Fill:
         bond=contents.bond,
         window=contents.manifest.checksum if contents.manifest else None,
         latency_ms=None,
+        url=contents.manifest.url if contents.manifest else None,
     )

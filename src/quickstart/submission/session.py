@@ -15,13 +15,16 @@ from quickstart.chain.identity import ServiceInfo, service_info
 from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
+from quickstart.chain.versions import SigningPermit
 from quickstart.data.filters import FilterCounts
 from quickstart.executors.base import Executor
 from quickstart.ledger.ledger import Ledger
+from quickstart.ledger.records import AlarmKind
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.actions import Policy
+from quickstart.submission.alarms import Alarms, watch_versions
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
-from quickstart.submission.driver import EPOCH_OVER, INTERRUPTED, TICK_SECONDS, Driver
+from quickstart.submission.driver import EPOCH_OVER, INTERRUPTED, READ_ONLY, TICK_SECONDS, Driver
 from quickstart.submission.fills import record_settled
 from quickstart.submission.opening import first_board, open_coins, open_desk
 from quickstart.submission.outbox import Outbox
@@ -72,8 +75,12 @@ class Session:
             reader = await self._reader()
             board = await first_board(reader, self.network, may_advance=True)
             writer = LedgerWriter(ledger)
+            permit = SigningPermit(self.plan.accepted_versions)
+            if not await watch_versions(permit, board.epoch, alarms := Alarms(writer)):
+                await alarms.clear(AlarmKind.UNKNOWN_VERSION)  # of an earlier run
+            permit.check()
             lanes = Lanes(self.network.endpoints, self.plan.policy.lanes)
-            outbox = Outbox(self.wallet, lease, writer, lanes, reader, CoinPool(ledger.coins()), record_settled)
+            outbox = Outbox(self.wallet, lease, writer, lanes, reader, CoinPool(ledger.coins()), record_settled, permit)
             recovered = await outbox.recover()
             if recovered:
                 log.info("%d transactions of an earlier run settled", len(recovered))
@@ -141,7 +148,7 @@ class Session:
             elif number and reason != EPOCH_OVER:
                 await driver.await_epoch()
             reason = await driver.run_epoch(policy)
-            if reason == INTERRUPTED:
+            if reason in (INTERRUPTED, READ_ONLY):
                 return
 
     async def _result(
