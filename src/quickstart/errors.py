@@ -14,6 +14,7 @@
     ├── WeightsError              one model's weights cannot be had or trusted: that model is excluded
     ├── DataUnreadableError       published bytes cannot be read back: nothing is signed
     └── NetworkError              a call failed: see `chain.outcomes` for what that means for a transaction
+        ├── BusyError             a service is busy; it may say for how long
         └── UnmappedFailure       a failure text no rule knows; treated as unknown, and reported
 
 A failed transaction is a value (`chain.outcomes.Outcome`), not an exception.
@@ -82,6 +83,14 @@ class DataUnreadableError(QuickstartError):
 
 class NetworkError(QuickstartError):
     """A read of the network failed after its retries."""
+
+
+class BusyError(NetworkError):
+    """A service still was busy after our retries. `retry_after_seconds`: how long it asks to be left alone."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class UnmappedFailure(NetworkError):

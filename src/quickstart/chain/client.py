@@ -5,22 +5,27 @@ one per transaction in flight. Calls are never cancelled: a cancelled SDK call l
 """
 
 import asyncio
+import logging
 import struct
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from quickstart.chain.backoff import Backoff, Breaker
 from quickstart.chain.board import ActiveModel, Board, Epoch, OpenTarget
 from quickstart.chain.coins import Coin
 from quickstart.chain.effects import Effects, effects_from_sdk
 from quickstart.chain.ids import Id32, format_digest, format_id, parse_digest, parse_id
 from quickstart.chain.objects import TargetContents
-from quickstart.chain.outcomes import ReadFailure, read_failure
+from quickstart.chain.outcomes import ReadFailure, ReadProblem, read_failure
 from quickstart.chain.protocol import Parameters
 from quickstart.chain.transactions import Manifest, ObjectRef
-from quickstart.errors import NetworkError
+from quickstart.errors import NetworkError, QuickstartError
+from quickstart.units import SECONDS
 
 LIGHT_MASK = "id,status,generation_epoch,reward_pool,distance_threshold,model_ids"
 """A listing without embeddings: 100 targets in one page at any width."""
@@ -32,7 +37,11 @@ BULK_THRESHOLD = 8
 
 READ_TRIES = 4
 READ_PAUSE_SECONDS = 0.5
+READ_BACKOFF = Backoff(first=READ_PAUSE_SECONDS, longest=30 * SECONDS)
 
+Reconnect: TypeAlias = Callable[[], Awaitable[Any]]
+
+log = logging.getLogger(__name__)
 
 CLAIM_MASK = "id,status,generation_epoch,reward_pool,submitter,bond_amount"
 
@@ -72,12 +81,23 @@ class NetworkReader:
     """Reads the network through a client of its own.
 
     Every method raises `UnreachableError` when the node does not answer at all and `NetworkError` when a read
-    still fails after a few tries.
+    still fails after a few tries, and for longer than `patience_seconds`. `reconnect` makes a new client where a
+    connection has failed: the SDK does not always recover one.
     """
 
-    def __init__(self, sdk: Any, rpc_url: str) -> None:
+    def __init__(
+        self, sdk: Any, rpc_url: str, reconnect: Reconnect | None = None, breaker: Breaker | None = None
+    ) -> None:
         self._sdk = sdk
         self._rpc_url = rpc_url
+        self._reconnect = reconnect
+        self._breaker = breaker or Breaker(READ_BACKOFF)
+        self.patience_seconds = 0.0
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the node is being left alone after a failure."""
+        return self._breaker.is_open
 
     async def board(self, known: Mapping[Id32, OpenTarget] | None = None) -> Board:
         """A snapshot of everything open. Targets in `known` keep their embedding; only new ones are read whole."""
@@ -185,17 +205,32 @@ class NetworkReader:
 
     async def _read(self, method: str, *arguments: Any, **options: Any) -> Any:
         """One read with retries where the failure is of the passing kind."""
-        for attempt in range(READ_TRIES):
+        tries, started = 0, time.monotonic()
+        while True:
             try:
-                return await getattr(self._sdk, method)(*arguments, **options)
+                answer = await getattr(self._sdk, method)(*arguments, **options)
             except (RuntimeError, ValueError) as error:
                 failure: ReadFailure = read_failure(error, self._rpc_url)
                 if failure.not_found:
                     raise _NotFound from error
-                if not failure.retryable or attempt == READ_TRIES - 1:
+                tries += 1
+                patient = tries < READ_TRIES or time.monotonic() - started < self.patience_seconds
+                if not (failure.retryable and patient):
                     raise failure.as_error() from error
-                await asyncio.sleep(failure.retry_after_seconds or READ_PAUSE_SECONDS * 2**attempt)
-        raise AssertionError("the loop returns or raises")
+                pause = self._breaker.failed(failure.retry_after_seconds)
+                log.warning("left alone for %.1f s: %s", pause, failure.message)
+                await asyncio.sleep(pause)
+                await self._renew(failure)
+            else:
+                self._breaker.succeeded()
+                return answer
+
+    async def _renew(self, failure: ReadFailure) -> None:
+        """A new client after a connection that failed; the old one while the node cannot be reached."""
+        if self._reconnect is None or failure.problem is ReadProblem.RATE_LIMITED:
+            return
+        with suppress(QuickstartError):  # the next read tells
+            self._sdk = await self._reconnect()
 
 
 class _NotFound(Exception):

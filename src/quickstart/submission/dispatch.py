@@ -17,8 +17,9 @@ from quickstart.errors import UnknownVersionError
 from quickstart.ledger.ledger import ConflictError
 from quickstart.ledger.records import IntentKind
 from quickstart.matching.values import Candidate
-from quickstart.submission.actions import Action, Arrange, MakeClaim, Publish, ScoreShards, Submit
+from quickstart.submission.actions import Action, Arrange, CheckCopy, MakeClaim, Publish, ScoreShards, Submit
 from quickstart.submission.claims import Claim
+from quickstart.submission.custody import Custody
 from quickstart.submission.outbox import NotSent, Outbox, Settled
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.scoring_desk import ScoringDesk
@@ -46,12 +47,14 @@ class Dispatch:
         owner: Id32,
         desk: ScoringDesk,
         publishing: PublishingDesk,
+        custody: Custody,
         outbox: Outbox,
         on_change: Callable[[], None],
     ) -> None:
         self._owner = owner
         self._desk = desk
         self._publishing = publishing
+        self._custody = custody
         self._outbox = outbox
         self._on_change = on_change
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,6 +80,9 @@ class Dispatch:
         elif isinstance(action, Publish):
             self._publishing.running.add(action.window_checksum)
             self._start(self._publishing.publish(self._desk.bank.window(action.row)))
+        elif isinstance(action, CheckCopy):
+            self._custody.begin(action.copy)
+            self._start(self._custody.check(action.copy))
         elif isinstance(action, Submit):
             coin = self._outbox.pool.reserve(board.epoch.parameters.submission_cost(WINDOW_BYTES))
             if coin is not None:

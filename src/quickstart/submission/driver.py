@@ -16,6 +16,7 @@ from quickstart.submission.actions import EndEpoch, Policy, Situation
 from quickstart.submission.alarms import Alarms, watch_versions
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
 from quickstart.submission.claims import Claim, worth_claiming
+from quickstart.submission.custody import Custody
 from quickstart.submission.dispatch import Dispatch
 from quickstart.submission.loop import decide
 from quickstart.submission.outbox import Outbox
@@ -58,7 +59,8 @@ class Driver:
         self._writer = writer
         self._requests = requests
         self._meter = ProgressMeter(desk, writer.ledger, report)
-        self._dispatch = Dispatch(owner, desk, publishing, outbox, self._changed)
+        self._custody = Custody(publishing, writer, self._alarms, desk.bank)
+        self._dispatch = Dispatch(owner, desk, publishing, self._custody, outbox, self._changed)
         self._wake = asyncio.Event()
         self._stopping = False
         self._following: set[str] = set()
@@ -76,6 +78,7 @@ class Driver:
     async def close(self) -> None:
         """Ends without waiting for what does not settle at once."""
         await self._dispatch.close()
+        self._publishing.close()
 
     async def run_epoch(self, policy: Policy) -> str:
         """Works until this epoch has nothing left for us, or a cap stops it; the reason.
@@ -177,6 +180,10 @@ class Driver:
             submitting=len(dispatch.submitting),
             published=self._publishing.published.keys(),
             publishing=self._publishing.running,
+            publishers=self._publishing.publishers,
+            unchecked=self._custody.due(),
+            checking=len(self._custody.running),
+            network_away=self._reader.is_away,
             unpublishable=self._publishing.unpublishable.keys(),
             free_coins=sum(coin.balance >= cost for coin in idle),
             claim_coins=sum(coin.balance >= claim_fee for coin in idle),

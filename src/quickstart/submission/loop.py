@@ -9,6 +9,7 @@ from quickstart.matching.values import Candidate
 from quickstart.submission.actions import (
     Action,
     Arrange,
+    CheckCopy,
     EndEpoch,
     MakeClaim,
     Policy,
@@ -22,13 +23,18 @@ EXHAUSTED = "exhausted"
 SECONDS = "seconds"
 MAX_HITS = "max_hits"
 BOND_CAP = "bond_cap"
+CHECKERS = 2
+"""Public copies read again at a time: a few hundred an hour are enough, and a public host may limit reads."""
+
 GAS_CAP = "gas_cap"
 FUNDS = "funds"
 UNPUBLISHABLE = "unpublishable"
 
 
 def decide(situation: Situation, policy: Policy) -> tuple[Action, ...]:
-    """The actions to start now, in this order: coins, submissions, their publishing, claims, scoring.
+    """The actions to start now, in this order: coins, submissions, their publishing, claims, checks, scoring.
+
+    While the node or the bucket is left alone nothing is scored: GPUs cost money, and nothing could be sent.
 
     Within one call no target, window or coin is used twice; across calls the situation says what is in flight.
     """
@@ -41,7 +47,8 @@ def decide(situation: Situation, policy: Policy) -> tuple[Action, ...]:
     lanes_left = policy.lanes - situation.submitting - situation.claiming - len(submissions)
     coins_left = max(situation.free_coins, situation.claim_coins) - len(submissions)
     actions.extend(map(MakeClaim, situation.claims[: max(0, min(lanes_left, coins_left))]))
-    if policy.scoring and stopped != SECONDS:
+    actions.extend(map(CheckCopy, situation.unchecked[: max(0, CHECKERS - situation.checking)]))
+    if policy.scoring and stopped != SECONDS and situation.publishers and not situation.network_away:
         actions.extend(map(ScoreShards, situation.unscored[: situation.scoring_room]))
     if not actions and not policy.patient and _idle(situation) and situation.settled:
         return (EndEpoch(stopped or _why_nothing_is_left(situation)),)
@@ -84,7 +91,7 @@ def _submissions(situation: Situation, policy: Policy) -> tuple[tuple[Submit, ..
             ready.append(Submit(chosen))
         elif chosen.window_checksum not in situation.publishing:
             wanted.setdefault(chosen.window_checksum, Publish(chosen.row, chosen.window_checksum))
-    free_publishers = max(0, policy.publishers - len(situation.publishing))
+    free_publishers = max(0, min(policy.publishers, situation.publishers) - len(situation.publishing))
     return tuple(ready[: max(0, room)]), tuple(wanted.values())[:free_publishers]
 
 
@@ -122,8 +129,13 @@ def _bonds_left(situation: Situation, policy: Policy) -> int:
 
 
 def _idle(situation: Situation) -> bool:
-    """Nothing is under way that could change what there is to do."""
+    """Nothing is under way, and nothing left alone for a while, that could change what there is to do."""
     under_way = (
-        situation.submitting or situation.claiming or situation.publishing or situation.scoring or situation.arranging
+        situation.submitting
+        or situation.claiming
+        or situation.publishing
+        or situation.scoring
+        or situation.arranging
+        or situation.checking
     )
-    return not under_way
+    return not under_way and situation.publishers > 0 and not situation.network_away

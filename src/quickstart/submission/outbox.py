@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from quickstart.chain.backoff import Backoff
 from quickstart.chain.client import NetworkReader
 from quickstart.chain.coins import Coin, CoinChanges, CoinPool
 from quickstart.chain.effects import Effects, effects_from_sdk
@@ -18,7 +19,7 @@ from quickstart.chain.ids import Id32, format_digest, format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.lease import Lease
-from quickstart.chain.outcomes import Outcome, Refusal, classify
+from quickstart.chain.outcomes import Outcome, Refusal, Unknown, classify
 from quickstart.chain.transactions import Kind, TransactionData
 from quickstart.chain.versions import SigningPermit
 from quickstart.errors import LeaseHeldError, NetworkError, UnreachableError
@@ -29,8 +30,8 @@ from quickstart.ledger.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
 
-RESEND_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Pauses between sending the same bytes again; the last one repeats."""
+RESEND_BACKOFF = Backoff(first=0.25, longest=10.0)
+"""Pauses between sending the same bytes again."""
 
 INDEX_LAG_SECONDS = 3.0
 """A digest unknown to the node for this long, ten times its usual lag, was not executed."""
@@ -139,7 +140,8 @@ class Outbox:
                     effects = await self._find(intent.digest)
                     return await (self._settle(intent, effects) if effects else self._refuse(intent, outcome))
             sent_before = True
-            pause = RESEND_PAUSES_SECONDS[min(attempt, len(RESEND_PAUSES_SECONDS) - 1)]
+            asked = outcome.retry_after_seconds if isinstance(outcome, Unknown) else None
+            pause = RESEND_BACKOFF.pause(attempt + 1, asked)
             log.warning("%s: outcome unknown, same bytes again: %s", format_digest(intent.digest), outcome)
             await asyncio.sleep(pause)
             attempt += 1

@@ -34,8 +34,12 @@ from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
+from quickstart.units import MINUTES
 
 log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 30 * MINUTES
+"""How long a run that has begun waits for a node that is away; one that begins wants an answer in seconds."""
 
 SETTLING_EPOCHS = 2
 """A fill of epoch E is claimable from E + 2 on."""
@@ -101,6 +105,7 @@ class Session:
             )
             if self._stopped:
                 driver.stop()
+            reader.patience_seconds = PATIENCE_SECONDS
             try:
                 await self._run_epochs(driver)
             finally:
@@ -132,7 +137,8 @@ class Session:
             }
 
     async def _reader(self) -> NetworkReader:
-        return NetworkReader(await connect(self.network.endpoints), self.network.endpoints.rpc)
+        endpoints = self.network.endpoints
+        return NetworkReader(await connect(endpoints), endpoints.rpc, lambda: connect(endpoints))
 
     async def _run_epochs(self, driver: Driver) -> None:
         """Epochs of submitting, then as many of claiming as it takes, where we may end epochs."""
