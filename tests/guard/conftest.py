@@ -10,7 +10,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "submission"), str(TESTS / "edges"), str(TESTS.parent)]
 
 from live_devnet import LiveDevnet, running  # noqa: E402 - found through the path above
-from sessions import servers  # noqa: E402
+from sessions import close_servers  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -22,5 +22,4 @@ def live() -> Iterator[LiveDevnet]:
 @pytest.fixture(autouse=True)
 def _close_file_servers() -> Iterator[None]:
     yield
-    while servers:
-        servers.pop().close()
+    close_servers()

@@ -18,6 +18,12 @@ from quickstart.submission.storage import Storage
 servers: list[FileServer] = []
 """Those that sessions started; a fixture closes them after each test."""
 
+
+def close_servers() -> None:
+    while servers:
+        servers.pop().close()
+
+
 SOURCE = Path(__file__).parents[2] / "src" / "quickstart" / "chain"
 
 

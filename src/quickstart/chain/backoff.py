@@ -31,13 +31,13 @@ class Breaker:
 
     def __init__(self, backoff: Backoff, clock: Callable[[], float] = time.monotonic) -> None:
         self._backoff = backoff
-        self._clock = clock
+        self.clock = clock
         self._closed_at = 0.0
         self.failures = 0
 
     @property
     def is_open(self) -> bool:
-        return self.failures > 0 and self._clock() < self._closed_at
+        return self.failures > 0 and self.clock() < self._closed_at
 
     def succeeded(self) -> None:
         self.failures = 0
@@ -47,5 +47,5 @@ class Breaker:
         if not self.is_open:
             self.failures += 1
         pause = self._backoff.pause(self.failures, asked)
-        self._closed_at = max(self._closed_at, self._clock() + pause)
+        self._closed_at = max(self._closed_at, self.clock() + pause)
         return pause

@@ -7,7 +7,6 @@ one per transaction in flight. Calls are never cancelled: a cancelled SDK call l
 import asyncio
 import logging
 import struct
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,12 +85,18 @@ class NetworkReader:
     """
 
     def __init__(
-        self, sdk: Any, rpc_url: str, reconnect: Reconnect | None = None, breaker: Breaker | None = None
+        self,
+        sdk: Any,
+        rpc_url: str,
+        reconnect: Reconnect | None = None,
+        breaker: Breaker | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._sdk = sdk
         self._rpc_url = rpc_url
         self._reconnect = reconnect
         self._breaker = breaker or Breaker(READ_BACKOFF)
+        self._sleep = sleep
         self.patience_seconds = 0.0
 
     @property
@@ -205,7 +210,7 @@ class NetworkReader:
 
     async def _read(self, method: str, *arguments: Any, **options: Any) -> Any:
         """One read with retries where the failure is of the passing kind."""
-        tries, started = 0, time.monotonic()
+        tries, started = 0, self._breaker.clock()
         while True:
             try:
                 answer = await getattr(self._sdk, method)(*arguments, **options)
@@ -214,12 +219,12 @@ class NetworkReader:
                 if failure.not_found:
                     raise _NotFound from error
                 tries += 1
-                patient = tries < READ_TRIES or time.monotonic() - started < self.patience_seconds
+                patient = tries < READ_TRIES or self._breaker.clock() - started < self.patience_seconds
                 if not (failure.retryable and patient):
                     raise failure.as_error() from error
                 pause = self._breaker.failed(failure.retry_after_seconds)
                 log.warning("left alone for %.1f s: %s", pause, failure.message)
-                await asyncio.sleep(pause)
+                await self._sleep(pause)
                 await self._renew(failure)
             else:
                 self._breaker.succeeded()

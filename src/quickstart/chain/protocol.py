@@ -50,9 +50,14 @@ class Parameters:
         """Shannons locked by a submission of `size` bytes."""
         return size * self.submission_bond_per_byte
 
+    @property
+    def submission_fee(self) -> int:
+        """Shannons a submission costs, besides the bond: base fee, four written objects (§11.1)."""
+        return self.base_fee + 4 * self.write_object_fee
+
     def submission_cost(self, size: int) -> int:
-        """Least balance of one coin that is bond and gas of a submission: bond, base fee, four written objects."""
-        return self.bond(size) + self.base_fee + 4 * self.write_object_fee
+        """Least balance of one coin that is bond and gas of a submission."""
+        return self.bond(size) + self.submission_fee
 
 
 _V1 = Parameters()

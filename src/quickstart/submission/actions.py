@@ -54,7 +54,8 @@ class Situation:
     first; `scoring_room`: requests the executor still takes. `settled`: the board was read after everything of ours
     had become visible, so that what it shows as open is open. `publishers`: uploads that the bucket takes at a time
     now, 0 while it is left alone. `unchecked`: public copies to read again; `checking`: those being read.
-    `network_away`: the node fails, and is left alone.
+    `network_away`: the node fails, and is left alone. `fees_in_flight`: of what is under way;
+    `plan_fee`: of `coin_plan`.
     """
 
     now: float
@@ -84,6 +85,9 @@ class Situation:
     unchecked: tuple[Published, ...] = ()
     checking: int = 0
     network_away: bool = False
+    fees_in_flight: int = 0
+    fee_per_submission: int = 0
+    plan_fee: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from quickstart.chain.coins import Coin
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.outcomes import RefusalReason
 from quickstart.chain.transactions import ClaimRewards, SubmitData
-from quickstart.chain.treasury import Merge, Plan, Split, kind_of
+from quickstart.chain.treasury import Merge, Plan, Split, fee_of, kind_of
 from quickstart.data.window import WINDOW_BYTES
 from quickstart.errors import UnknownVersionError
 from quickstart.ledger.ledger import ConflictError
@@ -63,6 +63,7 @@ class Dispatch:
         self.claims_made: set[Id32] = set()
         self.refused: set[Id32] = set()
         self.arranging = False
+        self.arranging_fee = 0
         self.last_settled = time.monotonic()
 
     @property
@@ -96,6 +97,7 @@ class Dispatch:
                 self._start(self._claim(action.claim, coin, board.epoch.number))
         elif isinstance(action, Arrange):
             self.arranging = True
+            self.arranging_fee = fee_of(action.plan, board.epoch.parameters)
             self._start(self._arrange(action.plan, board.epoch.number))
 
     def _submission(
@@ -169,6 +171,7 @@ class Dispatch:
             self._outbox.pool.release(coins)
         finally:
             self.arranging = False
+            self.arranging_fee = 0
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

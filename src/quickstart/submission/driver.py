@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from quickstart.chain.board import Board
 from quickstart.chain.client import NetworkReader
 from quickstart.chain.ids import Id32
-from quickstart.chain.treasury import plan
+from quickstart.chain.protocol import Parameters
+from quickstart.chain.treasury import fee_of, plan
 from quickstart.data.window import WINDOW_BYTES
 from quickstart.ledger.records import EpochReport, IntentKind, IntentStatus
 from quickstart.ledger.writer import LedgerWriter
@@ -103,7 +104,7 @@ class Driver:
             if self._stopping:
                 reason = INTERRUPTED
                 break
-            self._take_requests()
+            self._take_requests(policy)
             if self._listed_claims is None and time.monotonic() - started >= INDEX_LAG_SECONDS:
                 self._listed_claims = await self._list_claims()
             candidates = await self._desk.match(self._watch.board, self._owner)
@@ -134,14 +135,16 @@ class Driver:
         for encrypted in self._desk.weights_names.keys() - known:
             self._writer.ledger.name_weights(encrypted, self._desk.weights_names[encrypted])
 
-    def _take_requests(self) -> None:
-        """Does what other commands of this wallet ask for: list claims again, and answer when they are made."""
+    def _take_requests(self, policy: Policy) -> None:
+        """Does what other commands of this wallet ask for: list claims again, and answer when they are made, or when
+        the day's fees do not allow for more of them.
+        """
         waiting = [name for name, what in self._requests.waiting() if what == CLAIM]
         new = [name for name in waiting if name not in self._following]
         if new:
             self._following.update(new)
             self._list_claims_again()
-        elif self._following and self._listed_claims is not None and not self._claims:
+        elif self._following and self._listed_claims is not None and not self._claims_to_make(policy):
             claimed = self._writer.ledger.counts(IntentKind.CLAIM).get(IntentStatus.LANDED, 0)
             for name in self._following:
                 self._requests.answer(name, {"claims_landed": claimed})
@@ -152,6 +155,14 @@ class Driver:
         """Claims worth making that are not made yet; those being made are among them."""
         made = self._dispatch.claims_made
         return tuple(claim for claim in self._listed_claims or () if claim.target_id not in made)
+
+    def _claims_to_make(self, policy: Policy) -> bool:
+        """Whether a claim is being made, or there is one that the day's fees allow for."""
+        claims, cap = self._claims, policy.gas_cap
+        if self._dispatch.claiming or cap is None:
+            return bool(claims)
+        left = cap - self._writer.ledger.fees(self._watch.board.epoch.number)
+        return any(claim.fee <= left for claim in claims)
 
     def _list_claims_again(self) -> None:
         self._listed_claims = None
@@ -170,6 +181,7 @@ class Driver:
         claims = tuple(claim for claim in self._claims if claim.target_id not in dispatch.claiming)
         claim_fee = max((claim.fee for claim in claims), default=cost)
         idle = self._pool.idle
+        coin_plan = plan(idle, len(self._pool.reserved), policy.lanes, cost, parameters)
         listed = self._listed_claims is not None
         return Situation(
             now=time.monotonic(),
@@ -187,12 +199,15 @@ class Driver:
             unpublishable=self._publishing.unpublishable.keys(),
             free_coins=sum(coin.balance >= cost for coin in idle),
             claim_coins=sum(coin.balance >= claim_fee for coin in idle),
-            coin_plan=plan(idle, len(self._pool.reserved), policy.lanes, cost, parameters),
+            coin_plan=coin_plan,
             arranging=dispatch.arranging,
             hits=ledger.hits(number),
             bond_outstanding=ledger.bond_outstanding(),
             bond_per_submission=parameters.bond(WINDOW_BYTES),
             fees=ledger.fees(number),
+            fees_in_flight=self._fees_in_flight(parameters),
+            fee_per_submission=parameters.submission_fee,
+            plan_fee=fee_of(coin_plan, parameters) if coin_plan is not None else 0,
             unscored=self._desk.unscored(board) if policy.scoring else (),
             scoring=self._desk.running,
             scoring_room=self._desk.room,
@@ -200,6 +215,12 @@ class Driver:
             claiming=len(dispatch.claiming),
             settled=listed and self._watch.read_at - dispatch.last_settled >= INDEX_LAG_SECONDS,
         )
+
+    def _fees_in_flight(self, parameters: Parameters) -> int:
+        """Shannons that what is under way will cost at most."""
+        dispatch = self._dispatch
+        claims = sum(claim.fee for claim in self._listed_claims or () if claim.target_id in dispatch.claiming)
+        return len(dispatch.submitting) * parameters.submission_fee + claims + dispatch.arranging_fee
 
     async def _pause(self) -> None:
         """Until something has ended, or a tick has passed."""
