@@ -81,10 +81,11 @@ def run_claim(arguments: argparse.Namespace) -> int:
         windows=0,
         sources=(),
         command="claim",
+        dry_run=arguments.dry_run,
         accepted_versions=settings.accepted_versions,
     )
     result = asyncio.run(_claim(arguments, settings, state, plan))
-    return _tell(result, arguments, print_claim)
+    return _tell(result, arguments, print_dry_run if plan.dry_run else print_claim)
 
 
 def run_status(arguments: argparse.Namespace) -> int:

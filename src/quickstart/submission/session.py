@@ -15,15 +15,16 @@ from quickstart.chain.identity import ServiceInfo, service_info
 from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
-from quickstart.chain.versions import SigningPermit
+from quickstart.chain.versions import SigningPermit, explain
 from quickstart.data.filters import FilterCounts
 from quickstart.executors.base import Executor
 from quickstart.ledger.ledger import Ledger
-from quickstart.ledger.records import AlarmKind
+from quickstart.ledger.records import AlarmKind, IntentKind
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.actions import Policy
 from quickstart.submission.alarms import Alarms, watch_versions
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
+from quickstart.submission.claims import worth_claiming
 from quickstart.submission.driver import EPOCH_OVER, INTERRUPTED, READ_ONLY, TICK_SECONDS, Driver
 from quickstart.submission.fills import record_settled
 from quickstart.submission.opening import first_board, open_coins, open_desk
@@ -31,6 +32,7 @@ from quickstart.submission.outbox import Outbox
 from quickstart.submission.premises import Network, Places, Plan, Premises
 from quickstart.submission.progress import Reporter
 from quickstart.submission.publishing import PublishingDesk
+from quickstart.submission.rehearsal import planned_claims, planned_submissions, totals
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
@@ -113,28 +115,50 @@ class Session:
             return await self._result(board.epoch.number, driver.board, reader, ledger, desk, counts)
 
     async def rehearse(self) -> dict[str, Any]:
-        """Scores and matches like `run`, but has no outbox and publishes nothing: it cannot sign or send."""
+        """What `run` would do now. It has no outbox and no storage: it cannot sign, send or publish.
+
+        Scores and matches, unless the plan is to claim only.
+        """
         with ExitStack() as stack:
             ledger = stack.enter_context(closing(Ledger(self.places.ledger)))
-            board = await first_board(await self._reader(), self.network, may_advance=False)
+            reader = await self._reader()
+            board = await first_board(reader, self.network, may_advance=False)
+            permit = SigningPermit(self.plan.accepted_versions)
+            permit.observe(board.epoch.protocol_version, board.epoch.parameters.model_architecture_version)
             desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger)
-            while not self._stopped:
-                desk.collect()
-                await desk.match(board, self.wallet.address)
-                work = desk.unscored(board)
-                if not work and not desk.running:
-                    break
-                for item in work[: desk.room]:
-                    desk.start(item, board)
-                await asyncio.sleep(TICK_SECONDS)
-            for encrypted, weights in desk.weights_names.items():
-                ledger.name_weights(encrypted, weights)
-            candidates = await desk.match(board, self.wallet.address)
+            if self.plan.policy.scoring:
+                await self._score_everything(desk, board, ledger)
+            candidates = await desk.match(board, self.wallet.address) if self.plan.epochs else {}
+            owner, number = self.wallet.address, board.epoch.number
+            taken = ledger.taken_subjects(IntentKind.SUBMIT, number)
+            submissions = planned_submissions(
+                candidates, board, owner, taken, ledger.bond_outstanding(), self.plan.policy
+            )
+            claimed = ledger.live_subjects(IntentKind.CLAIM)
+            claims = planned_claims(worth_claiming(await reader.claimable(), owner, claimed, board.epoch.parameters))
             return self._about(board, desk, counts) | {
                 "dry_run": True,
                 "open_targets": len(board.targets),
-                "would_submit": len(candidates),
+                "would_submit": len(submissions),
+                "submissions": submissions,
+                "claims": claims,
+                "totals": totals([*submissions, *claims]),
+                "withheld": [explain(permit.withheld)] if permit.withheld else [],
             }
+
+    async def _score_everything(self, desk: ScoringDesk, board: Board, ledger: Ledger) -> None:
+        """Scores what the bank holds with the models of one board."""
+        while not self._stopped:
+            desk.collect()
+            await desk.match(board, self.wallet.address)
+            work = desk.unscored(board)
+            if not work and not desk.running:
+                break
+            for item in work[: desk.room]:
+                desk.start(item, board)
+            await asyncio.sleep(TICK_SECONDS)
+        for encrypted, weights in desk.weights_names.items():
+            ledger.name_weights(encrypted, weights)
 
     async def _reader(self) -> NetworkReader:
         endpoints = self.network.endpoints
