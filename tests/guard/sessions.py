@@ -42,7 +42,9 @@ async def session(
     """An open session. Windows go to `storage`, else to a folder that is served."""
 
     def executor(places: Places) -> LocalExecutor:
-        return LocalExecutor(WorkerSettings(places.bank, folder / "weights", 10**9, "numpy"), workers=1)
+        return LocalExecutor(
+            WorkerSettings(places.bank, folder / "weights", 10**9, "numpy", private_hosts=True), workers=1
+        )
 
     def published(places: Places) -> Storage:
         root = places.root / "published"

@@ -22,6 +22,7 @@ from quickstart.chain.ids import Id32, format_digest, format_id, parse_digest, p
 from quickstart.chain.objects import TargetContents
 from quickstart.chain.outcomes import ReadFailure, ReadProblem, read_failure
 from quickstart.chain.protocol import Parameters
+from quickstart.chain.replies import MALFORMED, reply_of, usable
 from quickstart.chain.transactions import Manifest, ObjectRef
 from quickstart.errors import NetworkError, QuickstartError
 from quickstart.units import SECONDS
@@ -33,6 +34,9 @@ FULL_MASK = LIGHT_MASK + ",embedding"
 
 BULK_THRESHOLD = 8
 """From this many unknown targets on, one listing with embeddings is cheaper than one object each."""
+
+MOST_PAGES = 2_000
+"""Pages of 1,000 that a listing may have: a day of the network has 86 of filled targets."""
 
 READ_TRIES = 4
 READ_PAUSE_SECONDS = 0.5
@@ -97,6 +101,7 @@ class NetworkReader:
         self._reconnect = reconnect
         self._breaker = breaker or Breaker(READ_BACKOFF)
         self._sleep = sleep
+        self._left_out: set[Id32] = set()
         self.patience_seconds = 0.0
 
     @property
@@ -107,23 +112,27 @@ class NetworkReader:
     async def board(self, known: Mapping[Id32, OpenTarget] | None = None) -> Board:
         """A snapshot of everything open. Targets in `known` keep their embedding; only new ones are read whole."""
         state = await self._read("get_latest_system_state")
-        epoch = _epoch(state)
-        models = _active_models(state)
+        with reply_of(self._rpc_url):
+            epoch = _epoch(state)
+            models = _active_models(state)
         listed = await self._list_targets(LIGHT_MASK, status="open", epoch=epoch.number)
         known = known or {}
         missing = [target_id for target_id in listed if target_id not in known]
-        fresh = await self._targets_with_embeddings(missing, epoch.number)
+        width = epoch.parameters.target_embedding_dim
+        fresh = await self._targets_with_embeddings([t for t in missing if t not in self._left_out], epoch.number)
+        self._left_out |= {target_id for target_id, target in fresh.items() if not usable(target, width)}
         targets = {
             target_id: known.get(target_id) or fresh[target_id]
             for target_id in listed
-            if target_id in known or target_id in fresh
+            if (target_id in known or target_id in fresh) and target_id not in self._left_out
         }
         return Board(epoch, models, targets)
 
     async def _targets_with_embeddings(self, missing: list[Id32], epoch: int) -> dict[Id32, OpenTarget]:
         if len(missing) >= BULK_THRESHOLD:
             full = await self._list_targets(FULL_MASK, status="open", epoch=epoch)
-            return {target_id: _open_target(target_id, view) for target_id, view in full.items()}
+            with reply_of(self._rpc_url):
+                return {target_id: _open_target(target_id, view) for target_id, view in full.items()}
         fresh: dict[Id32, OpenTarget] = {}
         for target_id in missing:
             contents = await self.target(target_id)
@@ -141,15 +150,16 @@ class NetworkReader:
     async def claimable(self) -> tuple[ClaimableTarget, ...]:
         """Targets anyone may claim now: filled ones whose audit is over, and expired ones."""
         listed = await self._list_targets(CLAIM_MASK, claimable=True)
-        return tuple(
-            ClaimableTarget(
-                target_id,
-                int(view.reward_pool),
-                parse_id(view.submitter) if view.submitter else None,
-                int(view.bond_amount),
+        with reply_of(self._rpc_url):
+            return tuple(
+                ClaimableTarget(
+                    target_id,
+                    int(view.reward_pool),
+                    parse_id(view.submitter) if view.submitter else None,
+                    int(view.bond_amount),
+                )
+                for target_id, view in listed.items()
             )
-            for target_id, view in listed.items()
-        )
 
     async def fills_of(self, submitter: Id32) -> tuple[Id32, ...]:
         """Filled and not yet claimed targets of one submitter, in audit or claimable."""
@@ -160,12 +170,14 @@ class NetworkReader:
     async def target(self, target_id: Id32) -> TargetContents | None:
         """A target as the chain stores it, or None when it was claimed (and so deleted) or never was."""
         view = await self._object(target_id)
-        return None if view is None else TargetContents.decode(bytes(view.data.contents)[32:])
+        with reply_of(self._rpc_url):
+            return None if view is None else TargetContents.decode(bytes(view.data.contents)[32:])
 
     async def coins(self, owner: Id32) -> tuple[Coin, ...]:
         """All coins of `owner`, in no particular order. The listing lags behind execution by about 0.3 s."""
         listed = await self._read("list_owned_objects", owner.hex(), object_type="coin")
-        return tuple(_coin(view) for view in listed)
+        with reply_of(self._rpc_url):
+            return tuple(_coin(view) for view in listed)
 
     async def coin(self, coin_id: Id32, owner: Id32, at_least_version: int = 0) -> Coin | None:
         """One coin at `at_least_version` or newer, or None when it is gone or no longer `owner`'s. Waits for a node
@@ -175,22 +187,26 @@ class NetworkReader:
             view = await self._object(coin_id)
             if view is None:
                 return None
-            if int(view.version) >= at_least_version:
-                return _coin(view) if _owner(view) == owner else None
+            with reply_of(self._rpc_url):
+                if int(view.version) >= at_least_version:
+                    return _coin(view) if _owner(view) == owner else None
             await asyncio.sleep(READ_PAUSE_SECONDS * (attempt + 1))
         raise NetworkError(f"{self._rpc_url} does not show coin {format_id(coin_id)} at version {at_least_version}")
 
     async def previous_transaction(self, object_id: Id32) -> Id32 | None:
         """Digest of the transaction that wrote an object's present version."""
         view = await self._object(object_id)
-        return None if view is None else parse_digest(view.previous_transaction)
+        with reply_of(self._rpc_url):
+            return None if view is None else parse_digest(view.previous_transaction)
 
     async def transaction(self, digest: Id32) -> Effects | None:
         """Effects of an executed transaction, or None: never executed, or executed within the last 0.3 s."""
         try:
-            return effects_from_sdk(await self._read("get_transaction", format_digest(digest)))
+            response = await self._read("get_transaction", format_digest(digest))
         except _NotFound:
             return None
+        with reply_of(self._rpc_url):
+            return effects_from_sdk(response)
 
     async def _object(self, object_id: Id32) -> Any:
         try:
@@ -201,12 +217,14 @@ class NetworkReader:
     async def _list_targets(self, mask: str, **filters: Any) -> dict[Id32, Any]:
         found: dict[Id32, Any] = {}
         token: str | None = None
-        while True:
+        for _ in range(MOST_PAGES):
             page = await self._read("list_targets", read_mask=mask, page_token=token, limit=1000, **filters)
-            found.update((parse_id(view.id), view) for view in page.targets)
-            token = page.next_page_token
+            with reply_of(self._rpc_url):
+                found.update((parse_id(view.id), view) for view in page.targets)
+                token = page.next_page_token
             if not token:
                 return found
+        raise NetworkError(f"{self._rpc_url} lists targets without end; read another node")
 
     async def _read(self, method: str, *arguments: Any, **options: Any) -> Any:
         """One read with retries where the failure is of the passing kind."""
@@ -283,18 +301,25 @@ def _active_models(state: Any) -> dict[Id32, ActiveModel]:
         model = getattr(versioned.V1, "Active", None)
         if model is None:
             continue
-        manifest = model.manifest.V1
-        metadata = manifest.metadata.V1
-        model_id = parse_id(text)
-        models[model_id] = ActiveModel(
-            model_id=model_id,
-            owner=parse_id(model.owner),
-            manifest=Manifest(manifest.url, parse_digest(metadata.checksum), int(metadata.size)),
-            decryption_key=parse_digest(model.decryption_key),
-            embedding=np.frombuffer(bytes(model.embedding.bytes), dtype="<f4").astype(np.float32),
-            stake=int(model.staking_pool.soma_balance),
-        )
+        try:
+            model_id = parse_id(text)
+            models[model_id] = _active_model(model_id, model)
+        except MALFORMED as error:  # one stranger's, which takes only the targets that need it with it
+            log.warning("model %s is left out: %s", text[:80], error)
     return dict(sorted(models.items()))
+
+
+def _active_model(model_id: Id32, model: Any) -> ActiveModel:
+    manifest = model.manifest.V1
+    metadata = manifest.metadata.V1
+    return ActiveModel(
+        model_id=model_id,
+        owner=parse_id(model.owner),
+        manifest=Manifest(manifest.url, parse_digest(metadata.checksum), int(metadata.size)),
+        decryption_key=parse_digest(model.decryption_key),
+        embedding=np.frombuffer(bytes(model.embedding.bytes), dtype="<f4").astype(np.float32),
+        stake=int(model.staking_pool.soma_balance),
+    )
 
 
 def _open_target(target_id: Id32, view: Any) -> OpenTarget:

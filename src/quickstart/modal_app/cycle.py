@@ -4,11 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from quickstart.bank.mirror import mirror
+from quickstart.chain.addresses import is_loopback
 from quickstart.chain.client import Endpoints
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lease import Lease
@@ -22,7 +24,7 @@ from quickstart.modal_app.ownership import at_work, leave, take_over
 from quickstart.modal_app.prices import container_dollars_per_second
 from quickstart.modal_app.requests import StoreRequests, post, take_answer, withdraw
 from quickstart.modal_app.spending import Spending, Tariff
-from quickstart.modal_app.workplace import TESTNET_RPC, Workplace
+from quickstart.modal_app.workplace import TESTNET_RPC, Workplace, trusting_private_hosts
 from quickstart.settings import S3Settings, Settings, load_settings
 from quickstart.submission.actions import Policy
 from quickstart.submission.premises import Network, Places, Plan, Premises
@@ -152,6 +154,8 @@ def _run(workplace: Workplace, settings: Settings, plan: Plan, disarmed: object 
     if bucket is None or settings.secret_key is None:
         raise SettingsError("missing: the bucket or the key; run `uv run create-secrets`")
     wallet = Wallet.parse(settings.secret_key.get_secret_value())
+    if settings.rpc_url and is_loopback(settings.rpc_url):
+        workplace = replace(workplace, remote=trusting_private_hosts(workplace.remote))
     price = container_dollars_per_second(settings.gpus, workplace.scorer_cores, workplace.scorer_memory_gib)
     tariff = Tariff(float(settings.gpu_dollars_per_day), price, workplace.overhead_seconds)
     spending = Spending(workplace.store, tariff)
