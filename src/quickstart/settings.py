@@ -4,6 +4,7 @@ The fields of `Settings` are the table: variable, meaning, default, secret or no
 README's table are made from it. Importing this module opens nothing and loads nothing heavy.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ ENV_FILE = Path(".env")
 REMEDY = "set it in the environment or in .env (copy .env.example to .env and fill it in)"
 
 _R2_SUFFIX = ".r2.cloudflarestorage.com"
+_VERSION = re.compile(r"(?:protocol|architecture|sdk)-[0-9A-Za-z.+]+")
 _MORE_THAN_A_SHANNON = Decimal(1) / SHANNONS_PER_SOMA
 
 
@@ -72,6 +74,13 @@ def _check_gpus(value: str) -> str:
     return ",".join(dict.fromkeys(names))
 
 
+def _check_versions(value: str) -> str:
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    if any(not _VERSION.fullmatch(name) for name in names):
+        raise ValueError("not versions; they are named like protocol-6,sdk-0.1.16")
+    return ",".join(names)
+
+
 def _check_dollars(value: Decimal) -> Decimal:
     if not value.is_finite() or value < 0:
         raise ValueError("not an amount of dollars; it is 0 or more")
@@ -80,6 +89,7 @@ def _check_dollars(value: Decimal) -> Decimal:
 
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 Url = Annotated[str, AfterValidator(_check_url)]
+Versions = Annotated[str, AfterValidator(_check_versions)]
 Soma = Annotated[Decimal, AfterValidator(_check_soma)]
 
 
@@ -178,6 +188,11 @@ class Settings(BaseSettings):
         description="Most SOMA spent on fees in a day.",
     )
 
+    accept_versions: Versions = Field(
+        default="",
+        validation_alias="QUICKSTART_ACCEPT_VERSIONS",
+        description="Versions this program does not know under which it may sign all the same, as it names them.",
+    )
     gpu_dollars_per_day: Annotated[Decimal, AfterValidator(_check_dollars)] = Field(
         default=Decimal(5),
         validation_alias="QUICKSTART_GPU_DOLLARS_PER_DAY",
@@ -195,6 +210,11 @@ class Settings(BaseSettings):
         validation_alias="QUICKSTART_MAX_CONTAINERS",
         description="GPUs rented on Modal at the same time. Read when deploying.",
     )
+
+    @property
+    def accepted_versions(self) -> tuple[str, ...]:
+        """Unknown versions under which a person lets us sign (`chain.versions`)."""
+        return tuple(filter(None, self.accept_versions.split(",")))
 
     @property
     def gpus(self) -> tuple[str, ...]:

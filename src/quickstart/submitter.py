@@ -121,16 +121,15 @@ class Scorer:
 )
 def fetch_weights(message: dict[str, Any]) -> dict[str, Any]:
     """Downloads, checks and decrypts one model's weights into the volume."""
-    from quickstart.modal_app.messages import failure, manifest_of
+    from quickstart.modal_app.messages import failure, manifest_of, weights_store
     from quickstart.scoring.weights_shelf import WeightsShelf
-    from quickstart.scoring.weights_store import WeightsStore
 
     _log_to_stdout()
     weights_volume.reload()
     manifest, key = manifest_of(message)
     try:
         with TemporaryDirectory() as cache:
-            checksum = WeightsShelf(WEIGHTS, WEIGHTS_BYTES).add(manifest, key, WeightsStore(Path(cache)))
+            checksum = WeightsShelf(WEIGHTS, WEIGHTS_BYTES).add(manifest, key, weights_store(message, Path(cache)))
     except UsageError:
         raise  # our own disk, no model's fault
     except QuickstartError as error:

@@ -27,6 +27,7 @@ from quickstart.modal_app.names import FIRING_HOUR
 from quickstart.modal_app.ownership import at_work, leave, take_over
 from quickstart.modal_app.requests import StoreRequests, post, take_answer
 from quickstart.modal_app.run import SHORTEST_SECONDS, working_seconds
+from quickstart.scoring.download import Downloader
 from quickstart.scoring.engine import CertifiedError, ScoredShard
 from quickstart.scoring.weights_shelf import WeightsShelf
 from quickstart.scoring.weights_store import WeightsStore
@@ -216,7 +217,7 @@ def on_disk(folder: Path, name: str = "python64") -> tuple[Manifest, bytes, Weig
     manifest = Manifest("http://127.0.0.1:9/w", blake2b_256(packaged.encrypted), len(packaged.encrypted))
     folder.mkdir(exist_ok=True)
     (folder / f"{manifest.checksum.hex()}.enc").write_bytes(packaged.encrypted)
-    return manifest, packaged.key, WeightsStore(folder)
+    return manifest, packaged.key, WeightsStore(folder, downloader=Downloader(private_hosts=True))
 
 
 def test_weights_are_put_once_and_read_by_name(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def submit_parser() -> CommandParser:
         metavar="N",
         help="order in which windows are cut, and a new devnet's chain (default 0)",
     )
-    add("--dry-run", action="store_true", help="score and match, but publish, sign and send nothing")
+    add_dry_run_argument(parser, "score and match, and show what would be sent; publish, sign and send nothing")
     add_detach_argument(parser)
     add_output_arguments(parser)
     return parser
@@ -82,6 +82,7 @@ def claim_parser() -> CommandParser:
         "claim", "Claim everything of ours that is claimable: by what is deployed on Modal, or here."
     )
     add_network_arguments(parser)
+    add_dry_run_argument(parser, "show what would be claimed; sign and send nothing")
     add_detach_argument(parser)
     add_output_arguments(parser)
     parser.set_defaults(seed=0)
@@ -97,12 +98,14 @@ def status_parser() -> CommandParser:
 
 def create_secrets_parser() -> CommandParser:
     parser = CommandParser("create-secrets", "Check .env, and create or update the secrets on Modal from it.")
+    add_dry_run_argument(parser, "check .env and name what would be pushed; push nothing")
     add_output_arguments(parser)
     return parser
 
 
 def deploy_parser() -> CommandParser:
     parser = CommandParser("deploy", "Deploy every app on Modal; the schedule runs by itself from then on.")
+    add_dry_run_argument(parser, "name what would be deployed; deploy nothing")
     add_output_arguments(parser)
     return parser
 
@@ -110,6 +113,7 @@ def deploy_parser() -> CommandParser:
 def stop_parser() -> CommandParser:
     parser = CommandParser("stop", "Stop GPUs and the run on Modal, and the schedule until `submit` or `deploy`.")
     parser.add_argument("--now", action="store_true", help="cancel what is at work instead of letting it end in order")
+    add_dry_run_argument(parser, "show what would be stopped; stop nothing")
     add_output_arguments(parser)
     return parser
 
@@ -139,6 +143,10 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_detach_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="start it on Modal and do not follow it")
+
+
+def add_dry_run_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--dry-run", action="store_true", help=what)
 
 
 def add_state_argument(parser: argparse.ArgumentParser) -> None:

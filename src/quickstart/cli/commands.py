@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from quickstart.chain.addresses import is_loopback
 from quickstart.chain.lease import live_holder
 from quickstart.cli.arguments import claim_parser, submit_parser
 from quickstart.cli.cloud import claim_on_modal, on_modal, refuse_local_options, submit_on_modal
-from quickstart.cli.networks import is_loopback, network, settings_for, storage, wallet_for
+from quickstart.cli.networks import network, settings_for, storage, wallet_for
 from quickstart.cli.progress import ProgressView
 from quickstart.cli.rendering import print_claim, print_devnet, print_dry_run, print_json, print_result, print_status
 from quickstart.cli.state import open_state
@@ -19,6 +20,7 @@ from quickstart.data.folder import FolderSource, python_library
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, HeldElsewhereError, LeaseHeldError, UsageError
 from quickstart.executors.base import Executor
 from quickstart.executors.local import LocalExecutor, WorkerSettings
+from quickstart.ledger.records import AlarmKind
 from quickstart.settings import Settings, load_settings
 from quickstart.submission.actions import Policy
 from quickstart.submission.premises import Places, Plan, Premises
@@ -61,6 +63,7 @@ def run_submit(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         command="submit",
         dry_run=arguments.dry_run,
+        accepted_versions=settings.accepted_versions,
     )
     result = asyncio.run(_run(arguments, settings, state, plan))
     return _tell(result, arguments, print_dry_run if plan.dry_run else print_result)
@@ -79,9 +82,11 @@ def run_claim(arguments: argparse.Namespace) -> int:
         windows=0,
         sources=(),
         command="claim",
+        dry_run=arguments.dry_run,
+        accepted_versions=settings.accepted_versions,
     )
     result = asyncio.run(_claim(arguments, settings, state, plan))
-    return _tell(result, arguments, print_claim)
+    return _tell(result, arguments, print_dry_run if plan.dry_run else print_claim)
 
 
 def run_status(arguments: argparse.Namespace) -> int:
@@ -140,7 +145,8 @@ def _tell(result: dict[str, Any], arguments: argparse.Namespace, as_text: Callab
     if result["interrupted"]:
         print(INTERRUPTED, file=sys.stderr)
         return EXIT_FAILED
-    return EXIT_DONE
+    read_only = any(alarm["kind"] == AlarmKind.UNKNOWN_VERSION for alarm in result.get("alarms", ()))
+    return EXIT_FAILED if read_only else EXIT_DONE
 
 
 async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, plan: Plan) -> dict[str, Any]:
@@ -151,7 +157,7 @@ async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, p
             storage(where.endpoints.rpc, settings, publishes=publishes) as storage_for,
             ProgressView(quiet=arguments.json) as view,
         ):
-            executor = _executor(arguments, state)
+            executor = _executor(arguments, state, private_hosts=is_loopback(where.endpoints.rpc))
             session = await open_session(
                 where, wallet, state, plan, storage_for, executor, view.show, _premises(where.endpoints.rpc, settings)
             )
@@ -202,13 +208,14 @@ def _premises(rpc_url: str, settings: Settings) -> Premises:
     return Premises(lease=lambda places, command: bucket_lease(bucket, places, command))
 
 
-def _executor(arguments: argparse.Namespace, state: Path) -> Callable[[Places], Executor]:
+def _executor(arguments: argparse.Namespace, state: Path, *, private_hosts: bool) -> Callable[[Places], Executor]:
     def make(places: Places) -> Executor:
         settings = WorkerSettings(
             bank=places.bank,
             weights=state / "weights",
             weights_cache_bytes=WEIGHTS_CACHE_BYTES,
             engine=getattr(arguments, "engine", "auto"),
+            private_hosts=private_hosts,
         )
         return LocalExecutor(settings, getattr(arguments, "workers", 1))
 

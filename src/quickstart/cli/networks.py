@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
+from quickstart.chain.addresses import is_loopback
 from quickstart.chain.client import Endpoints, advance_epoch, connect, request_faucet
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lease import refuse_if_held
@@ -161,8 +161,3 @@ def storage(rpc_url: str, settings: Settings, *, publishes: bool) -> Iterator[Ca
             return bucket
 
         yield in_folder if is_loopback(rpc_url) or not publishes else in_bucket
-
-
-def is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")

@@ -10,6 +10,10 @@ from quickstart.units import SHANNONS_PER_SOMA, format_soma
 if TYPE_CHECKING:
     from quickstart.devnet.config import DevnetUrls
 
+NOTHING_SENT = "nothing was published, signed or sent"
+SHOWN = 10
+"""Lines of a kind that a dry run prints."""
+
 EPOCH_COLUMNS = ("epoch", "threshold", "targets", "fillable", "filled", "missed", "ended by")
 
 
@@ -34,13 +38,47 @@ def print_result(result: dict[str, Any]) -> None:
         f"ledger {format_soma(books['ledger_shannons'])}, chain {format_soma(books['chain_shannons'])}, "
         f"difference {books['difference_shannons']} shannons",
     )
+    _print_alarms(result["alarms"])
 
 
 def print_dry_run(result: dict[str, Any]) -> None:
     _print_place(result)
     _print_windows(result["windows"])
-    _row("targets", f"{result['would_submit']} of {result['open_targets']} open ones could be filled")
-    _row("dry run", "nothing was published, signed or sent")
+    _row("targets", f"{result['would_submit']} of {result['open_targets']} open ones would be filled")
+    _print_planned("submit", result["submissions"])
+    _print_planned("claim", result["claims"])
+    sums = result["totals"]
+    _row(
+        "in all",
+        f"bond {format_soma(sums['bond_shannons'])}, fees {format_soma(sums['fee_shannons'])}, "
+        f"expected reward {format_soma(sums['expected_reward_shannons'])}, "
+        f"bond returned {format_soma(sums['bond_returned_shannons'])}",
+    )
+    for line in result["withheld"]:
+        _row("but", line)
+    _row("dry run", NOTHING_SENT)
+
+
+def print_dry_action(document: dict[str, Any], said: str, *, as_json: bool) -> None:
+    """What a command on Modal would do."""
+    if as_json:
+        print_json({"dry_run": True, **document})
+    else:
+        print(said)
+        _row("dry run", NOTHING_SENT)
+
+
+def _print_planned(what: str, planned: list[dict[str, Any]]) -> None:
+    """The first few of what would be sent; `--json` has all."""
+    for row in planned[:SHOWN]:
+        bond = f"bond {format_soma(row['bond_shannons'])}, " if "bond_shannons" in row else ""
+        _row(
+            what,
+            f"{row['target'][:18]}…  {bond}fee {format_soma(row['fee_shannons'])}, "
+            f"expected reward {format_soma(row['expected_reward_shannons'])}",
+        )
+    if len(planned) > SHOWN:
+        _row("", f"and {len(planned) - SHOWN} more")
 
 
 def print_claim(result: dict[str, Any]) -> None:
@@ -65,6 +103,7 @@ def print_status(document: dict[str, Any]) -> None:
         _print_epochs(wallet["epochs"])
         _print_targets(wallet)
         _print_money(wallet["money"])
+        _print_alarms(wallet["alarms"])
 
 
 def print_devnet(urls: "DevnetUrls") -> None:
@@ -127,6 +166,11 @@ def _print_targets(result: dict[str, Any]) -> None:
         _row("pending", f"{result['pending']} transactions whose outcome the next run finds out")
     if latency["p50"] is not None:
         _row("latency", f"birth to submission p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms")
+
+
+def _print_alarms(alarms: list[dict[str, Any]]) -> None:
+    for alarm in alarms:
+        _row("alarm", alarm["message"])
 
 
 def _print_money(money: dict[str, int]) -> None:

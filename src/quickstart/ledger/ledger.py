@@ -12,6 +12,8 @@ from quickstart.chain.ids import Id32
 from quickstart.chain.transactions import ObjectRef
 from quickstart.errors import StateError
 from quickstart.ledger.records import (
+    Alarm,
+    AlarmKind,
     EpochReport,
     Fill,
     FillState,
@@ -192,10 +194,11 @@ class Ledger:
     def add_fills(self, fills: Iterable[Fill]) -> None:
         """Adds fills the ledger does not have yet."""
         rows = [
-            (f.target_id, f.digest, f.epoch, f.reward, f.bond, f.window, f.latency_ms, f.state.value) for f in fills
+            (f.target_id, f.digest, f.epoch, f.reward, f.bond, f.window, f.latency_ms, f.state.value, f.url)
+            for f in fills
         ]
         with self._transaction() as database:
-            database.executemany("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            database.executemany("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def mark_fill(self, target_id: Id32, state: FillState) -> None:
         with self._transaction() as database:
@@ -252,9 +255,39 @@ class Ledger:
                 (published.window, published.url, published.size, published.verified_ms),
             )
 
-    def published(self) -> Mapping[Id32, Published]:
-        rows = self._rows("SELECT * FROM published")
-        return {row["window"]: Published(**dict(row)) for row in rows}
+    def published(self) -> tuple[Published, ...]:
+        """Every public copy that was made, by window and address."""
+        return tuple(Published(**dict(row)) for row in self._rows("SELECT * FROM published ORDER BY window, url"))
+
+    def forget_published(self, windows: Iterable[Id32]) -> None:
+        with self._transaction() as database:
+            database.executemany("DELETE FROM published WHERE window = ?", [(window,) for window in windows])
+
+    # -- alarms
+
+    def raise_alarm(self, alarm: Alarm) -> bool:
+        """Keeps an alarm, unless one of its kind and subject is open already; whether it is new."""
+        with self._transaction() as database:
+            cursor = database.execute(
+                "INSERT OR IGNORE INTO alarms VALUES (?, ?, ?, ?, NULL)",
+                (alarm.kind.value, alarm.subject, alarm.message, alarm.raised_ms),
+            )
+            return cursor.rowcount > 0
+
+    def clear_alarms(self, kind: AlarmKind, at_ms: int, subject: str | None = None) -> bool:
+        """Closes what is open of a kind (and a subject); whether anything was."""
+        with self._transaction() as database:
+            cursor = database.execute(
+                "UPDATE alarms SET cleared_ms = ?1 "
+                "WHERE kind = ?2 AND (?3 IS NULL OR subject = ?3) AND cleared_ms IS NULL",
+                (at_ms, kind.value, subject),
+            )
+            return cursor.rowcount > 0
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Every alarm there ever was, oldest first; `cleared_ms` is None for open ones."""
+        rows = self._rows("SELECT * FROM alarms ORDER BY raised_ms, kind, subject")
+        return tuple(Alarm(**{**dict(row), "kind": AlarmKind(row["kind"])}) for row in rows)
 
     def name_weights(self, weights_id: Id32, weights_checksum: Id32) -> None:
         """Remembers which weights an encrypted file and its key hold, so that a restart need not fetch it to know.

@@ -59,7 +59,9 @@ class FillState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """A target we filled. `latency_ms`: from first sight of the target to the landed submission."""
+    """A target we filled. `latency_ms`: from first sight of the target to the landed submission. `url`: where the bytes
+    that its bond rests on are read; None in what an older program wrote.
+    """
 
     target_id: Id32
     digest: Id32 | None
@@ -69,6 +71,7 @@ class Fill:
     window: Id32 | None
     latency_ms: int | None
     state: FillState = FillState.FILLED
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,24 @@ class EpochReport:
     filled: int
     missed: int
     ended_by: str
+
+
+class AlarmKind(StrEnum):
+    """`UNREADABLE`: the public copy of a window that a bond rests on. `UNKNOWN_VERSION`: nothing is signed."""
+
+    UNREADABLE = "unreadable"
+    UNKNOWN_VERSION = "unknown_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something a person should see to. One of a kind and subject is open at a time; times in ms since 1970."""
+
+    kind: AlarmKind
+    subject: str
+    message: str
+    raised_ms: int
+    cleared_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,29 @@ MIGRATIONS: tuple[str, ...] = (
         verified_ms INTEGER NOT NULL
     ) STRICT;
     """,
+    # A public address may change while bonds still rest on the old one: copies are kept by address, fills name theirs.
+    """
+    CREATE TABLE alarms (
+        kind TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        message TEXT NOT NULL,
+        raised_ms INTEGER NOT NULL,
+        cleared_ms INTEGER
+    ) STRICT;
+    CREATE UNIQUE INDEX one_open_alarm ON alarms (kind, subject) WHERE cleared_ms IS NULL;
+
+    ALTER TABLE fills ADD COLUMN url TEXT;
+    CREATE TABLE copies (
+        window BLOB NOT NULL,
+        url TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        verified_ms INTEGER NOT NULL,
+        PRIMARY KEY (window, url)
+    ) STRICT;
+    INSERT INTO copies SELECT window, url, size, verified_ms FROM published;
+    DROP TABLE published;
+    ALTER TABLE copies RENAME TO published;
+    """,
 )
 
 

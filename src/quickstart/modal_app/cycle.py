@@ -59,7 +59,14 @@ def run_cycle(workplace: Workplace, *, until_exhausted: bool) -> dict[str, Any]:
             gas_cap=settings.gas_cap_shannons,
             patient=not until_exhausted,
         )
-        plan = Plan(policy, 1 if until_exhausted else MANY_EPOCHS, windows=0, sources=(), command="cycle on Modal")
+        plan = Plan(
+            policy,
+            1 if until_exhausted else MANY_EPOCHS,
+            windows=0,
+            sources=(),
+            command="cycle on Modal",
+            accepted_versions=settings.accepted_versions,
+        )
         return run_session(workplace, settings, plan, stopped)
     finally:
         leave(store, workplace.call_id)
@@ -80,7 +87,14 @@ def run_claim(workplace: Workplace) -> dict[str, Any]:
             return {"asked": other, "interrupted": False, **answer}
     try:
         policy = Policy(settings.lanes, 0, gas_cap=settings.gas_cap_shannons, scoring=False)
-        plan = Plan(policy, 0, windows=0, sources=(), command="claim on Modal")
+        plan = Plan(
+            policy,
+            0,
+            windows=0,
+            sources=(),
+            command="claim on Modal",
+            accepted_versions=settings.accepted_versions,
+        )
         return run_session(workplace, settings, plan, stopped)
     finally:
         leave(store, workplace.call_id)

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from quickstart.bank.mirror import mirror
+from quickstart.chain.addresses import is_loopback
 from quickstart.chain.client import Endpoints
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lease import Lease
@@ -22,7 +23,7 @@ from quickstart.modal_app.billing import Bill
 from quickstart.modal_app.prices import container_dollars_per_gpu_dollar, container_dollars_per_second
 from quickstart.modal_app.requests import StoreRequests
 from quickstart.modal_app.spending import Spending, Tariff
-from quickstart.modal_app.workplace import TESTNET_RPC, Workplace
+from quickstart.modal_app.workplace import TESTNET_RPC, Workplace, trusting_private_hosts
 from quickstart.settings import S3Settings, Settings
 from quickstart.submission.premises import Network, Places, Plan, Premises
 from quickstart.submission.s3_lease import bucket_lease
@@ -53,6 +54,8 @@ def run_session(workplace: Workplace, settings: Settings, plan: Plan, stopped: s
     if bucket is None or settings.secret_key is None:
         raise SettingsError("missing: the bucket or the key; run `uv run create-secrets`")
     wallet = Wallet.parse(settings.secret_key.get_secret_value())
+    if settings.rpc_url and is_loopback(settings.rpc_url):
+        workplace = replace(workplace, remote=trusting_private_hosts(workplace.remote))
     spending = _spending(workplace, settings)
     storage = S3Storage(bucket)
     try:

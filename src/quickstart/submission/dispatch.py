@@ -11,13 +11,15 @@ from quickstart.chain.coins import Coin
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.outcomes import RefusalReason
 from quickstart.chain.transactions import ClaimRewards, SubmitData
-from quickstart.chain.treasury import Merge, Plan, Split, kind_of
+from quickstart.chain.treasury import Merge, Plan, Split, fee_of, kind_of
 from quickstart.data.window import WINDOW_BYTES
+from quickstart.errors import UnknownVersionError
 from quickstart.ledger.ledger import ConflictError
 from quickstart.ledger.records import IntentKind
 from quickstart.matching.values import Candidate
-from quickstart.submission.actions import Action, Arrange, MakeClaim, Publish, ScoreShards, Submit
+from quickstart.submission.actions import Action, Arrange, CheckCopy, MakeClaim, Publish, ScoreShards, Submit
 from quickstart.submission.claims import Claim
+from quickstart.submission.custody import Custody
 from quickstart.submission.outbox import NotSent, Outbox, Settled
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.scoring_desk import ScoringDesk
@@ -28,6 +30,9 @@ CLOSE_SECONDS = 1.0
 
 PASSING = frozenset({RefusalReason.STALE_COIN, RefusalReason.LOCKED_COIN, RefusalReason.NOTHING_SENT})
 """Refusals that say nothing against the claim itself: it may be sent again with another coin."""
+
+NOT_SIGNED = (ConflictError, UnknownVersionError)
+"""Nothing was recorded or sent, and the coins are free again; the next decision knows why."""
 
 
 class Dispatch:
@@ -42,12 +47,14 @@ class Dispatch:
         owner: Id32,
         desk: ScoringDesk,
         publishing: PublishingDesk,
+        custody: Custody,
         outbox: Outbox,
         on_change: Callable[[], None],
     ) -> None:
         self._owner = owner
         self._desk = desk
         self._publishing = publishing
+        self._custody = custody
         self._outbox = outbox
         self._on_change = on_change
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,6 +63,7 @@ class Dispatch:
         self.claims_made: set[Id32] = set()
         self.refused: set[Id32] = set()
         self.arranging = False
+        self.arranging_fee = 0
         self.last_settled = time.monotonic()
 
     @property
@@ -73,6 +81,9 @@ class Dispatch:
         elif isinstance(action, Publish):
             self._publishing.running.add(action.window_checksum)
             self._start(self._publishing.publish(self._desk.bank.window(action.row)))
+        elif isinstance(action, CheckCopy):
+            self._custody.begin(action.copy)
+            self._start(self._custody.check(action.copy))
         elif isinstance(action, Submit):
             coin = self._outbox.pool.reserve(board.epoch.parameters.submission_cost(WINDOW_BYTES))
             if coin is not None:
@@ -86,6 +97,7 @@ class Dispatch:
                 self._start(self._claim(action.claim, coin, board.epoch.number))
         elif isinstance(action, Arrange):
             self.arranging = True
+            self.arranging_fee = fee_of(action.plan, board.epoch.parameters)
             self._start(self._arrange(action.plan, board.epoch.number))
 
     def _submission(
@@ -107,6 +119,7 @@ class Dispatch:
         )
         details = {
             "bond": board.epoch.parameters.bond(manifest.size),
+            "url": manifest.url,
             "reward": target.reward,
             "window": candidate.window_checksum.hex(),
             "model": format_id(model_id),
@@ -125,7 +138,7 @@ class Dispatch:
                 log.info("target %s: %s", format_id(kind.target_id), outcome.effects.failure)
             if isinstance(outcome, NotSent) and outcome.refusal.reason not in PASSING:
                 self.refused.add(kind.target_id)
-        except ConflictError:
+        except NOT_SIGNED:
             self._outbox.pool.release((coin,))
         finally:
             self.submitting.discard(kind.target_id)
@@ -137,7 +150,7 @@ class Dispatch:
             await self._outbox.send(
                 kind, (coin,), 1, purpose=IntentKind.CLAIM, subject=claim.target_id, epoch=epoch, details=claim.details
             )
-        except ConflictError:
+        except NOT_SIGNED:
             self._outbox.pool.release((coin,))
         finally:
             self.claiming.discard(claim.target_id)
@@ -154,8 +167,11 @@ class Dispatch:
                 await self._outbox.send(
                     kind, coins, len(gas), purpose=purpose, subject=None, epoch=epoch, details=details
                 )
+        except UnknownVersionError:
+            self._outbox.pool.release(coins)
         finally:
             self.arranging = False
+            self.arranging_fee = 0
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from quickstart.chain.board import Board
 from quickstart.chain.client import NetworkReader
 from quickstart.chain.ids import Id32
-from quickstart.chain.treasury import plan
+from quickstart.chain.protocol import Parameters
+from quickstart.chain.treasury import fee_of, plan
 from quickstart.data.window import WINDOW_BYTES
 from quickstart.ledger.records import EpochReport, IntentKind, IntentStatus
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.matching.values import Candidate
 from quickstart.submission.actions import EndEpoch, Policy, Situation
+from quickstart.submission.alarms import Alarms, watch_versions
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
 from quickstart.submission.claims import Claim, worth_claiming
+from quickstart.submission.custody import Custody
 from quickstart.submission.dispatch import Dispatch
 from quickstart.submission.loop import decide
 from quickstart.submission.outbox import Outbox
@@ -27,6 +30,8 @@ TICK_SECONDS = 0.05
 
 EPOCH_OVER = "epoch_over"
 INTERRUPTED = "interrupted"
+READ_ONLY = "read_only"
+"""The network has become one of a version that this program does not know."""
 
 
 class Driver:
@@ -50,10 +55,13 @@ class Driver:
         self._desk = desk
         self._publishing = publishing
         self._pool = outbox.pool
+        self._permit = outbox.permit
+        self._alarms = Alarms(writer)
         self._writer = writer
         self._requests = requests
         self._meter = ProgressMeter(desk, writer.ledger, report)
-        self._dispatch = Dispatch(owner, desk, publishing, outbox, self._changed)
+        self._custody = Custody(publishing, writer, self._alarms, desk.bank)
+        self._dispatch = Dispatch(owner, desk, publishing, self._custody, outbox, self._changed)
         self._wake = asyncio.Event()
         self._stopping = False
         self._following: set[str] = set()
@@ -71,11 +79,13 @@ class Driver:
     async def close(self) -> None:
         """Ends without waiting for what does not settle at once."""
         await self._dispatch.close()
+        self._publishing.close()
 
     async def run_epoch(self, policy: Policy) -> str:
         """Works until this epoch has nothing left for us, or a cap stops it; the reason.
 
-        An epoch that changes meanwhile (by itself, on a real network) ends it too.
+        An epoch that changes meanwhile (by itself, on a real network) ends it too, and so does a version of the network
+        that this program does not know.
         """
         number, started = self._watch.board.epoch.number, time.monotonic()
         self._list_claims_again()
@@ -85,13 +95,16 @@ class Driver:
             self._collect()
             if self._watch.due:
                 await self._watch.refresh()
+            if await watch_versions(self._permit, self._watch.board.epoch, self._alarms):
+                reason = READ_ONLY
+                break
             if self._watch.board.epoch.number != number:
                 reason = EPOCH_OVER
                 break
             if self._stopping:
                 reason = INTERRUPTED
                 break
-            self._take_requests()
+            self._take_requests(policy)
             if self._listed_claims is None and time.monotonic() - started >= INDEX_LAG_SECONDS:
                 self._listed_claims = await self._list_claims()
             candidates = await self._desk.match(self._watch.board, self._owner)
@@ -122,14 +135,16 @@ class Driver:
         for encrypted in self._desk.weights_names.keys() - known:
             self._writer.ledger.name_weights(encrypted, self._desk.weights_names[encrypted])
 
-    def _take_requests(self) -> None:
-        """Does what other commands of this wallet ask for: list claims again, and answer when they are made."""
+    def _take_requests(self, policy: Policy) -> None:
+        """Does what other commands of this wallet ask for: list claims again, and answer when they are made, or when
+        the day's fees do not allow for more of them.
+        """
         waiting = [name for name, what in self._requests.waiting() if what == CLAIM]
         new = [name for name in waiting if name not in self._following]
         if new:
             self._following.update(new)
             self._list_claims_again()
-        elif self._following and self._listed_claims is not None and not self._claims:
+        elif self._following and self._listed_claims is not None and not self._claims_to_make(policy):
             claimed = self._writer.ledger.counts(IntentKind.CLAIM).get(IntentStatus.LANDED, 0)
             for name in self._following:
                 self._requests.answer(name, {"claims_landed": claimed})
@@ -140,6 +155,14 @@ class Driver:
         """Claims worth making that are not made yet; those being made are among them."""
         made = self._dispatch.claims_made
         return tuple(claim for claim in self._listed_claims or () if claim.target_id not in made)
+
+    def _claims_to_make(self, policy: Policy) -> bool:
+        """Whether a claim is being made, or there is one that the day's fees allow for."""
+        claims, cap = self._claims, policy.gas_cap
+        if self._dispatch.claiming or cap is None:
+            return bool(claims)
+        left = cap - self._writer.ledger.fees(self._watch.board.epoch.number)
+        return any(claim.fee <= left for claim in claims)
 
     def _list_claims_again(self) -> None:
         self._listed_claims = None
@@ -158,6 +181,7 @@ class Driver:
         claims = tuple(claim for claim in self._claims if claim.target_id not in dispatch.claiming)
         claim_fee = max((claim.fee for claim in claims), default=cost)
         idle = self._pool.idle
+        coin_plan = plan(idle, len(self._pool.reserved), policy.lanes, cost, parameters)
         listed = self._listed_claims is not None
         return Situation(
             now=time.monotonic(),
@@ -168,15 +192,22 @@ class Driver:
             submitting=len(dispatch.submitting),
             published=self._publishing.published.keys(),
             publishing=self._publishing.running,
+            publishers=self._publishing.publishers,
+            unchecked=self._custody.due(),
+            checking=len(self._custody.running),
+            network_away=self._reader.is_away,
             unpublishable=self._publishing.unpublishable.keys(),
             free_coins=sum(coin.balance >= cost for coin in idle),
             claim_coins=sum(coin.balance >= claim_fee for coin in idle),
-            coin_plan=plan(idle, len(self._pool.reserved), policy.lanes, cost, parameters),
+            coin_plan=coin_plan,
             arranging=dispatch.arranging,
             hits=ledger.hits(number),
             bond_outstanding=ledger.bond_outstanding(),
             bond_per_submission=parameters.bond(WINDOW_BYTES),
             fees=ledger.fees(number),
+            fees_in_flight=self._fees_in_flight(parameters),
+            fee_per_submission=parameters.submission_fee,
+            plan_fee=fee_of(coin_plan, parameters) if coin_plan is not None else 0,
             unscored=self._desk.unscored(board) if policy.scoring else (),
             scoring=self._desk.running,
             scoring_room=self._desk.room,
@@ -184,6 +215,12 @@ class Driver:
             claiming=len(dispatch.claiming),
             settled=listed and self._watch.read_at - dispatch.last_settled >= INDEX_LAG_SECONDS,
         )
+
+    def _fees_in_flight(self, parameters: Parameters) -> int:
+        """Shannons that what is under way will cost at most."""
+        dispatch = self._dispatch
+        claims = sum(claim.fee for claim in self._listed_claims or () if claim.target_id in dispatch.claiming)
+        return len(dispatch.submitting) * parameters.submission_fee + claims + dispatch.arranging_fee
 
     async def _pause(self) -> None:
         """Until something has ended, or a tick has passed."""

@@ -22,6 +22,7 @@ def record_settled(ledger: Ledger, settled: Settled) -> None:
             bond=int(intent.details["bond"]),
             window=bytes.fromhex(intent.details["window"]),
             latency_ms=time.time_ns() // 1_000_000 - seen_ms,
+            url=intent.details.get("url"),
         )
         ledger.add_fills((fill,))
     elif settled.account.fill_state is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from quickstart.chain.backoff import Backoff
 from quickstart.chain.client import NetworkReader
 from quickstart.chain.coins import Coin, CoinChanges, CoinPool
 from quickstart.chain.effects import Effects, effects_from_sdk
@@ -18,8 +19,9 @@ from quickstart.chain.ids import Id32, format_digest, format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.lease import Lease
-from quickstart.chain.outcomes import Outcome, Refusal, classify
+from quickstart.chain.outcomes import Outcome, Refusal, Unknown, classify
 from quickstart.chain.transactions import Kind, TransactionData
+from quickstart.chain.versions import SigningPermit
 from quickstart.errors import LeaseHeldError, NetworkError, UnreachableError
 from quickstart.ledger.accounts import Account, account
 from quickstart.ledger.ledger import Ledger
@@ -28,8 +30,8 @@ from quickstart.ledger.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
 
-RESEND_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Pauses between sending the same bytes again; the last one repeats."""
+RESEND_BACKOFF = Backoff(first=0.25, longest=10.0)
+"""Pauses between sending the same bytes again."""
 
 INDEX_LAG_SECONDS = 3.0
 """A digest unknown to the node for this long, ten times its usual lag, was not executed."""
@@ -68,6 +70,7 @@ class Outbox:
         reader: NetworkReader,
         pool: CoinPool,
         also_record: AlsoRecord,
+        permit: SigningPermit | None = None,
     ) -> None:
         self._wallet = wallet
         self._lease = lease
@@ -76,6 +79,7 @@ class Outbox:
         self._reader = reader
         self._also_record = also_record
         self.pool = pool
+        self.permit = permit or SigningPermit()
 
     async def send(
         self,
@@ -94,10 +98,12 @@ class Outbox:
 
         Raises:
             LeaseHeldError: the lease was lost; nothing was signed.
+            UnknownVersionError: the network has become one that this program does not know; nothing was signed.
             ConflictError: a live intent already names the target or a coin; nothing was recorded or sent.
         """
         transaction = TransactionData(kind, self._wallet.address, tuple(coin.ref for coin in coins[:gas]))
         data = transaction.encode()
+        self.permit.check()
         if not self._lease.held():
             raise LeaseHeldError("the wallet's lease was lost; nothing more is signed here")
         intent = Intent(
@@ -134,7 +140,8 @@ class Outbox:
                     effects = await self._find(intent.digest)
                     return await (self._settle(intent, effects) if effects else self._refuse(intent, outcome))
             sent_before = True
-            pause = RESEND_PAUSES_SECONDS[min(attempt, len(RESEND_PAUSES_SECONDS) - 1)]
+            asked = outcome.retry_after_seconds if isinstance(outcome, Unknown) else None
+            pause = RESEND_BACKOFF.pause(attempt + 1, asked)
             log.warning("%s: outcome unknown, same bytes again: %s", format_digest(intent.digest), outcome)
             await asyncio.sleep(pause)
             attempt += 1

@@ -33,7 +33,10 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do. `windows`: new windows to score in this run; `epochs`: epochs of submitting, 0 to claim only."""
+    """What to do. `windows`: new windows to score in this run; `epochs`: epochs of submitting, 0 to claim only.
+
+    `accepted_versions`: unknown ones under which a person lets us sign (`chain.versions`).
+    """
 
     policy: Policy
     epochs: int
@@ -42,6 +45,7 @@ class Plan:
     seed: int = 0
     command: str = "submit"
     dry_run: bool = False
+    accepted_versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ def summary(ledger: Ledger, *, since_epoch: int = 0, current_epoch: int | None =
             "bond_lost_shannons": bond_lost,
             "net_shannons": earned - fees - bond_lost,
         },
+        "alarms": [asdict(alarm) for alarm in ledger.alarms() if alarm.cleared_ms is None],
         "books": {"items": totals, "ledger_shannons": sum(totals.values())},
     }
 
