@@ -38,13 +38,15 @@ def run_batches(
     recover: Callable[[], None],
 ) -> Batched[T]:
     """Runs positions 0 to `count` in batches of `size`, halved whenever memory does not suffice: that batch starts
-    again, so nothing is lost. `recover` is called in between, with nothing of the failed batch alive.
+    again, so nothing is lost. `recover` is called in between, with nothing of the failed batch alive. A position that
+    fails alone says nothing of the size: the next ones are tried with the first again.
 
     Raises:
         Exception: whatever `run` raises that is not `out_of_memory`.
     """
     results: list[T] = []
     failed: list[int] = []
+    first_size = size
     start = 0
     while start < count:
         part = slice(start, min(start + size, count))
@@ -59,6 +61,7 @@ def run_batches(
         if size == 1:
             failed.append(start)
             start += 1
+            size = first_size
         else:
             size = max(1, min(size, count - start) // 2)
             log.warning("out of memory: batches of %d sequences from here on", size)

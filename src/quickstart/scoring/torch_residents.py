@@ -47,18 +47,15 @@ class Residents:
         """
         key = (weights.checksum, dtype)
         with self._lock:
-            future = self._models.pop(key, None)
-            if future is not None:
-                self._models[key] = future
-        if future is None or (wait([future]) and future.exception()):
+            future = self._started(key)
+        if future is None or (wait([future]) and future.exception()):  # read ahead it may have found no room
             future = self._reader.submit(self._load, weights, dtype, reserve, True)
-            with self._lock:
-                self._models.pop(key, None)
-                self._models[key] = future
+        with self._lock:
+            self._models.pop(key, None)
+            self._models[key] = future
         try:
             return future.result()
         except (RuntimeError, MemoryError) as error:
-            self.drop(weights, dtype)
             if is_out_of_memory(error):
                 name = format_digest(weights.checksum)
                 raise WeightsError(f"weights {name}: they do not fit into the memory of the device") from error
@@ -66,10 +63,15 @@ class Residents:
 
     def prepare(self, weights: Weights, dtype: torch.dtype, reserve: int) -> None:
         """Starts reading a model that is wanted soon, if there is room beside those that are here."""
+        key = (weights.checksum, dtype)
         with self._lock:
-            if (weights.checksum, dtype) not in self._models:
-                future = self._reader.submit(self._load, weights, dtype, reserve, False)
-                self._models[weights.checksum, dtype] = future
+            if self._started(key) is None:
+                self._models[key] = self._reader.submit(self._load, weights, dtype, reserve, False)
+
+    def _started(self, key: Key) -> Future[TorchModel] | None:
+        """A model that is here or on its way; not one that failed."""
+        future = self._models.get(key)
+        return None if future is None or (future.done() and future.exception()) else future
 
     def drop(self, weights: Weights, dtype: torch.dtype) -> None:
         with self._lock:
@@ -92,8 +94,8 @@ class Residents:
 
     def _present(self, key: Key) -> TorchModel | None:
         with self._lock:
-            future = self._models.get(key)
-        return future.result() if future and future.done() and not future.exception() else None
+            future = self._started(key)
+        return future.result() if future and future.done() else None
 
     def _drop_oldest(self, but: Id32) -> bool:
         """Drops the longest unused of the other models, if there is one."""
