@@ -31,7 +31,6 @@ WEIGHTS_BYTES = 250 * GIB
 """Decrypted weights kept on the volume: some fifty models of the network's size."""
 
 SCORER_CORES, SCORER_MEMORY_GIB = 2.0, 16
-MODELS_IN_MEMORY = 2
 SCORER_TIMEOUT = 10 * MINUTES
 SCALEDOWN_SECONDS = 60
 STARTUP_SECONDS = 60
@@ -90,9 +89,7 @@ class Scorer:
 
         _log_to_stdout()
         volumes = Volumes(BANK, WEIGHTS, bank_volume.reload, weights_volume.reload, bank_volume.commit)
-        self._place: ScoringPlace = ScoringPlace(
-            volumes, create_engine("auto"), os.environ.get("MODAL_TASK_ID", ""), MODELS_IN_MEMORY
-        )
+        self._place: ScoringPlace = ScoringPlace(volumes, create_engine("auto"), os.environ.get("MODAL_TASK_ID", ""))
 
     @modal.method()
     def score(self, message: dict[str, Any]) -> dict[str, Any]:

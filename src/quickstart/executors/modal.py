@@ -154,7 +154,9 @@ class ModalExecutor:
             log.info("scoring of shard %s goes on as %s", request.shard, earlier)
             self._running[slot] = request, self._remote.attach(earlier)
             return
-        call = self._remote.score(score_message(request, weights))
+        others = dict.fromkeys(self._weights.get(request.weights_id) for request, _ in self._running.values())
+        soon = [other for other in others if other is not None and other != weights]
+        call = self._remote.score(score_message(request, weights, soon))
         self._running[slot] = request, call
         self._store.put(slot, call.object_id)
 

@@ -84,7 +84,13 @@ class Engine(Protocol):
     def id(self) -> str: ...
 
     def prepare(self, weights: Weights) -> None:
-        """Says that this model is wanted soon: what can be done for it beside the present work, is."""
+        """Brings a model that is wanted soon to where it is computed, if there is room. May be called by another thread
+        while this one scores.
+
+        Raises:
+            WeightsError: it is too large for the device.
+            StateError: its file cannot be read.
+        """
         ...
 
     def score(self, weights: Weights, windows: Sequence[bytes], exact: bool = False) -> ScoredShard: ...

@@ -61,25 +61,41 @@ class HeldBytes:
 
 class OpenFile:
     """A file open for reading at any place, by several threads; closed when nobody holds it any more. Removing its
-    name does not harm it.
-
-    Raises:
-        OSError: (the constructor, `read_into`) it cannot be opened or read.
+    name does not harm it. `descriptor`: an open one, of which a duplicate is taken.
     """
 
-    def __init__(self, file: Path | int) -> None:
-        """`file`: a path, or an open descriptor, of which a duplicate is taken."""
-        self._descriptor = os.dup(file) if isinstance(file, int) else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = os.dup(descriptor)
         weakref.finalize(self, os.close, self._descriptor)
         self.size = os.fstat(self._descriptor).st_size
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
-        done = 0
-        while done < len(buffer):
-            count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
-            if not count:
-                raise OSError(f"it ends after {offset + done} bytes")
-            done += count
+        _fill(buffer, self._descriptor, offset)
+
+
+class FileAt:
+    """A file that is open only while it is being read, because a volume cannot be brought up to date meanwhile.
+
+    Raises:
+        OSError: (the constructor too) it is not there or cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.size = path.stat().st_size
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        with self._path.open("rb", buffering=0) as file:
+            _fill(buffer, file.fileno(), offset)
+
+
+def _fill(buffer: memoryview, descriptor: int, offset: int) -> None:
+    done = 0
+    while done < len(buffer):
+        count = os.preadv(descriptor, [buffer[done:]], offset + done)
+        if not count:
+            raise OSError(f"it ends after {offset + done} bytes")
+        done += count
 
 
 class TensorFile(Mapping[str, NDArray[np.float32]]):

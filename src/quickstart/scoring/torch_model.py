@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from quickstart.scoring.contract import (
+    AUDIT_SEED,
     LAYER_NORM_EPSILON,
     MAX_DATA_BYTES,
     PAD,
@@ -28,32 +29,40 @@ class TorchModel:
     they add to, norms, means, logits and the regulariser are float32, and everything is float64 if `dtype` is.
 
     `tensors`: as in the file, but query, key and value of a layer are one `attention.project`, (width, 3 width).
+    `seed`: of the regulariser's noise; the audit's unless an answer for another one is wanted.
     """
 
-    def __init__(self, architecture: Architecture, dtype: torch.dtype, tensors: Mapping[str, torch.Tensor]) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        dtype: torch.dtype,
+        tensors: Mapping[str, torch.Tensor],
+        seed: int = AUDIT_SEED,
+    ) -> None:
         self.architecture = architecture
         self.dtype = dtype
         self._tensors = tensors
+        self._seed = seed
         self._wide = torch.float64 if dtype == torch.float64 else torch.float32
         self._device = tensors["embedding.weight"].device
-        self._angles = sigreg_angles(architecture.width, self._device, self._wide)
+        self._angles = sigreg_angles(architecture.width, seed, self._device, self._wide)
         self._cos, self._sin = _rotary_tables(architecture, self._device, dtype)
 
     @classmethod
-    def load(cls, weights: Weights, device: torch.device, dtype: torch.dtype) -> "TorchModel":
+    def load(cls, weights: Weights, device: torch.device, dtype: torch.dtype, seed: int = AUDIT_SEED) -> "TorchModel":
         """Brings weights to the device tensor by tensor: on the way the host holds one of them, or the three that
         become one.
         """
-        return cls(weights.architecture, dtype, dict(_load_tensors(weights, device, dtype)))
+        return cls(weights.architecture, dtype, dict(_load_tensors(weights, device, dtype)), seed)
 
     def narrowed(self, dtype: torch.dtype) -> "TorchModel":
         """The same model computing in a narrower type, without another look at the file."""
         tensors = {name: _as_stored(name, tensor, dtype) for name, tensor in self._tensors.items()}
-        return TorchModel(self.architecture, dtype, tensors)
+        return TorchModel(self.architecture, dtype, tensors, self._seed)
 
     def widened(self, dtype: torch.dtype) -> "TorchModel":
         """The same tensors computing in a wider type: each is widened when it is used."""
-        return TorchModel(self.architecture, dtype, self._tensors)
+        return TorchModel(self.architecture, dtype, self._tensors, self._seed)
 
     @property
     def bytes(self) -> int:

@@ -1,10 +1,9 @@
-"""The models on a device: read by a thread of their own, the longest unused dropped when another needs their room."""
+"""The models on a device: brought there tensor by tensor, the longest unused dropped when another needs their room."""
 
 import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeAlias
 
 import torch
@@ -20,12 +19,8 @@ log = logging.getLogger(__name__)
 Key: TypeAlias = tuple[Id32, torch.dtype]
 
 
-class _NoRoom(Exception):
-    """A model that is only read ahead takes nobody's place."""
-
-
 class Residents:
-    """Models by checksum and type. Used by one thread; `prepare` lets another read meanwhile.
+    """Models by checksum and type, for one thread that works with them; another may call `prepare` meanwhile.
 
     `free_bytes`: memory of the device that is free now.
     """
@@ -33,9 +28,10 @@ class Residents:
     def __init__(self, device: torch.device, free_bytes: Callable[[], int]) -> None:
         self._device = device
         self._free_bytes = free_bytes
-        self._models: dict[Key, Future[TorchModel]] = {}  # the longest unused first
-        self._lock = threading.Lock()
-        self._reader = ThreadPoolExecutor(1, "weights")
+        self._models: dict[Key, TorchModel] = {}  # the longest unused first
+        self._present = threading.Lock()
+        self._loading = threading.Lock()
+        # Of its own, so that what is copied does not wait for what is computed.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def get(self, weights: Weights, dtype: torch.dtype, reserve: int) -> TorchModel:
@@ -46,61 +42,57 @@ class Residents:
             StateError: its file cannot be read.
         """
         key = (weights.checksum, dtype)
-        with self._lock:
-            future = self._started(key)
-        if future is None or (wait([future]) and future.exception()):  # read ahead it may have found no room
-            future = self._reader.submit(self._load, weights, dtype, reserve, True)
-        with self._lock:
-            self._models.pop(key, None)
-            self._models[key] = future
-        try:
-            return future.result()
-        except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                name = format_digest(weights.checksum)
-                raise WeightsError(f"weights {name}: they do not fit into the memory of the device") from error
-            raise
-
-    def prepare(self, weights: Weights, dtype: torch.dtype, reserve: int) -> None:
-        """Starts reading a model that is wanted soon, if there is room beside those that are here."""
-        key = (weights.checksum, dtype)
-        with self._lock:
-            if self._started(key) is None:
-                self._models[key] = self._reader.submit(self._load, weights, dtype, reserve, False)
-
-    def _started(self, key: Key) -> Future[TorchModel] | None:
-        """A model that is here or on its way; not one that failed."""
-        future = self._models.get(key)
-        return None if future is None or (future.done() and future.exception()) else future
-
-    def drop(self, weights: Weights, dtype: torch.dtype) -> None:
-        with self._lock:
-            self._models.pop((weights.checksum, dtype), None)
-
-    def _load(self, weights: Weights, dtype: torch.dtype, reserve: int, make_room: bool) -> TorchModel:
-        needed = parameters(weights.architecture) * dtype.itemsize + reserve
-        while self._free_bytes() < needed:
-            if not make_room:
-                raise _NoRoom
-            if not self._drop_oldest(weights.checksum):
-                break
-        with torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext():
-            wider = self._present((weights.checksum, torch.float32))
-            model = wider.narrowed(dtype) if wider else TorchModel.load(weights, self._device, dtype)
-            if self._stream:
-                self._stream.synchronize()
-        log.info("weights %s on %s: %d MB", format_digest(weights.checksum), self._device, model.bytes // 10**6)
+        model = self._find(key)
+        if model is None:
+            with self._loading:
+                model = self._find(key)  # perhaps it was just being prepared
+                if model is None:
+                    while self._lacks_room(weights, dtype, reserve) and self._drop_oldest(weights.checksum):
+                        pass
+                    model = self._load(weights, dtype)
         return model
 
-    def _present(self, key: Key) -> TorchModel | None:
-        with self._lock:
-            future = self._started(key)
-        return future.result() if future and future.done() else None
+    def prepare(self, weights: Weights, dtype: torch.dtype, reserve: int) -> None:
+        """Brings a model that is wanted soon, if there is room beside those that are here. Raises what `get` does."""
+        with self._loading:
+            if self._find((weights.checksum, dtype)) is None and not self._lacks_room(weights, dtype, reserve):
+                self._load(weights, dtype)
+
+    def drop(self, weights: Weights, dtype: torch.dtype) -> None:
+        with self._present:
+            self._models.pop((weights.checksum, dtype), None)
+
+    def _lacks_room(self, weights: Weights, dtype: torch.dtype, reserve: int) -> bool:
+        return self._free_bytes() < parameters(weights.architecture) * dtype.itemsize + reserve
+
+    def _find(self, key: Key) -> TorchModel | None:
+        with self._present:
+            model = self._models.pop(key, None)
+            if model is not None:
+                self._models[key] = model
+            return model
+
+    def _load(self, weights: Weights, dtype: torch.dtype) -> TorchModel:
+        name = format_digest(weights.checksum)
+        try:
+            with torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext():
+                wider = self._find((weights.checksum, torch.float32))
+                model = wider.narrowed(dtype) if wider else TorchModel.load(weights, self._device, dtype)
+                if self._stream:
+                    self._stream.synchronize()
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise WeightsError(f"weights {name}: they do not fit into the memory of the device") from error
+            raise
+        log.info("weights %s are on %s: %d MB", name, self._device, model.bytes // 10**6)
+        with self._present:
+            self._models[weights.checksum, dtype] = model
+        return model
 
     def _drop_oldest(self, but: Id32) -> bool:
         """Drops the longest unused of the other models, if there is one."""
-        with self._lock:
-            oldest = next((key for key, future in self._models.items() if key[0] != but and future.done()), None)
+        with self._present:
+            oldest = next((key for key in self._models if key[0] != but), None)
             if oldest is None:
                 return False
             del self._models[oldest]

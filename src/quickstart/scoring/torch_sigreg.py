@@ -3,7 +3,6 @@
 import torch
 
 from quickstart.scoring.contract import (
-    AUDIT_SEED,
     SIGREG_POINTS,
     SIGREG_SLICES,
     sigreg_projection,
@@ -17,9 +16,9 @@ BLOCK_POSITIONS = {"cpu": 256, "cuda": 8192}
 """
 
 
-def sigreg_angles(width: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+def sigreg_angles(width: int, seed: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """(width, 256): turns a representation into the angles θ = 3/16 R·A."""
-    return torch.from_numpy(sigreg_projection(width, AUDIT_SEED) * sigreg_step()).to(device, dtype)
+    return torch.from_numpy(sigreg_projection(width, seed) * sigreg_step()).to(device, dtype)
 
 
 def sigreg(representation: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:

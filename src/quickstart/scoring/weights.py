@@ -78,7 +78,7 @@ def parse_weights(safetensors_bytes: bytes) -> Weights:
     return Weights(weights.checksum, weights.architecture, tensors)
 
 
-def open_weights(file: OpenFile) -> Weights:
+def open_weights(file: Source) -> Weights:
     """The same for a file, of which only a few megabytes are in memory: its tensors are read when they are asked for,
     anew each time.
 

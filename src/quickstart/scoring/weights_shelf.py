@@ -15,7 +15,7 @@ from quickstart.chain.ids import Id32
 from quickstart.chain.transactions import Manifest
 from quickstart.errors import StateError, WeightsError
 from quickstart.scoring.engine import Weights
-from quickstart.scoring.tensor_file import OpenFile
+from quickstart.scoring.tensor_file import FileAt
 from quickstart.scoring.weights import open_weights
 from quickstart.scoring.weights_store import WeightsStore
 
@@ -66,14 +66,14 @@ class WeightsShelf:
         return self._file(checksum).exists()
 
     def load(self, checksum: Id32) -> Weights:
-        """Weights that are here, checked again; their file stays open while they are in use.
+        """Weights that are here, checked again; their file is open only while it is read.
 
         Raises:
             StateError: they are not here, or not what was put here.
         """
         path = self._file(checksum)
         try:
-            weights = open_weights(OpenFile(path))
+            weights = open_weights(FileAt(path))
         except OSError as error:
             raise StateError(f"the weights {path} cannot be read ({error.strerror or error})") from error
         except WeightsError as error:
