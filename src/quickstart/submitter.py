@@ -38,7 +38,6 @@ SUBMITTER_MEMORY_MIB = (1024, 16 * 1024)
 """
 
 SCORER_CORES, SCORER_MEMORY_GIB = 2.0, 16
-MODELS_IN_MEMORY = 2
 SCORER_TIMEOUT = 10 * MINUTES
 SCALEDOWN_SECONDS = 60
 STARTUP_SECONDS = 60
@@ -100,9 +99,7 @@ class Scorer:
         _log_to_stdout()
         volumes = Volumes(BANK, WEIGHTS, bank_volume.reload, weights_volume.reload, bank_volume.commit)
         container = os.environ.get("MODAL_TASK_ID", "")
-        self._place: ScoringPlace = ScoringPlace(
-            volumes, create_engine("auto"), container, MODELS_IN_MEMORY, partial(note, state)
-        )
+        self._place: ScoringPlace = ScoringPlace(volumes, create_engine("auto"), container, partial(note, state))
 
     @modal.method()
     def score(self, message: dict[str, Any]) -> dict[str, Any]:

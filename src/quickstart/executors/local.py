@@ -157,9 +157,9 @@ def _start_worker(settings: WorkerSettings) -> None:
 
     global _worker
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    threadpool_limits(1)
     os.nice(5)
     _worker = _Worker(settings)
+    threadpool_limits(1)  # of every library that is loaded by now
 
 
 def _end_with_parent() -> None:

@@ -178,7 +178,9 @@ class ModalExecutor:
             log.info("scoring of shard %s goes on as %s", request.shard, earlier)
             self._running[slot] = _Scoring(request, self._remote.attach(earlier), earlier)
             return
-        call = self._remote.score(score_message(request, weights))
+        others = dict.fromkeys(self._weights.get(scoring.request.weights_id) for scoring in self._running.values())
+        soon = [other for other in others if other is not None and other != weights]
+        call = self._remote.score(score_message(request, weights, soon))
         self._running[slot] = _Scoring(request, call, call.object_id)
         self._store.put(slot, call.object_id)
 

@@ -3,6 +3,7 @@
 A redeployed scorer answers an older submitter and the other way round: fields are added, never renamed.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,13 +17,16 @@ from quickstart.scoring.weights_store import WeightsStore
 Message: TypeAlias = dict[str, Any]
 
 
-def score_message(request: ScoreRequest, weights_checksum: Id32) -> Message:
-    """What a scorer needs to know. No key: the weights lie decrypted where it reads them."""
+def score_message(request: ScoreRequest, weights_checksum: Id32, soon: Iterable[Id32]) -> Message:
+    """What a scorer needs to know. No key: the weights lie decrypted where it reads them. `soon`: weights that it may
+    be asked for next, which it reads meanwhile.
+    """
     return {
         "shard": request.shard,
         "weights": weights_checksum.hex(),
         "rows": None if request.rows is None else list(request.rows),
         "exact": request.exact,
+        "soon": [checksum.hex() for checksum in soon],
     }
 
 
