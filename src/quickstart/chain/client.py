@@ -80,20 +80,18 @@ class NetworkReader:
         self._rpc_url = rpc_url
 
     async def board(self, known: Mapping[Id32, OpenTarget] | None = None) -> Board:
-        """A snapshot of everything open. Targets in `known` keep their embedding; only new ones are read whole."""
+        """A snapshot of everything open. A target in `known` that is as the listing says is that same object again;
+        only others are read whole.
+        """
         state = await self._read("get_latest_system_state")
         epoch = _epoch(state)
         models = _active_models(state)
         listed = await self._list_targets(LIGHT_MASK, status="open", epoch=epoch.number)
-        known = known or {}
-        missing = [target_id for target_id in listed if target_id not in known]
+        kept = {target_id: target for target_id, target in (known or {}).items() if _agrees(target, listed)}
+        missing = [target_id for target_id in listed if target_id not in kept]
         fresh = await self._targets_with_embeddings(missing, epoch.number)
-        targets = {
-            target_id: known.get(target_id) or fresh[target_id]
-            for target_id in listed
-            if target_id in known or target_id in fresh
-        }
-        return Board(epoch, models, targets)
+        found = fresh | kept
+        return Board(epoch, models, {target_id: found[target_id] for target_id in listed if target_id in found})
 
     async def _targets_with_embeddings(self, missing: list[Id32], epoch: int) -> dict[Id32, OpenTarget]:
         if len(missing) >= BULK_THRESHOLD:
@@ -187,7 +185,8 @@ class NetworkReader:
         """One read with retries where the failure is of the passing kind."""
         for attempt in range(READ_TRIES):
             try:
-                return await getattr(self._sdk, method)(*arguments, **options)
+                # Shielded: whoever waits may be cancelled, the call may not.
+                return await asyncio.shield(asyncio.ensure_future(getattr(self._sdk, method)(*arguments, **options)))
             except (RuntimeError, ValueError) as error:
                 failure: ReadFailure = read_failure(error, self._rpc_url)
                 if failure.not_found:
@@ -254,6 +253,17 @@ def _active_models(state: Any) -> dict[Id32, ActiveModel]:
             stake=int(model.staking_pool.soma_balance),
         )
     return dict(sorted(models.items()))
+
+
+def _agrees(target: OpenTarget, listed: Mapping[Id32, Any]) -> bool:
+    """Whether a listing without embeddings shows this very target."""
+    view = listed.get(target.target_id)
+    return view is not None and (
+        target.model_ids == tuple(map(parse_id, view.model_ids))
+        and target.distance_threshold == float(view.distance_threshold)
+        and target.reward == int(view.reward_pool)
+        and target.generation_epoch == int(view.generation_epoch)
+    )
 
 
 def _open_target(target_id: Id32, view: Any) -> OpenTarget:

@@ -92,9 +92,7 @@ class DevnetConfig:
         if not 0 <= self.rivals <= MOST_RIVALS:
             raise SettingsError(f"--rivals must be 0 to {MOST_RIVALS}, not {self.rivals}")
         if self.rivals and self.models != len(MODEL_NAMES):
-            raise SettingsError(
-                f"rivals know all {len(MODEL_NAMES)} models: leave out --models or --rivals"
-            )
+            raise SettingsError(f"rivals know all {len(MODEL_NAMES)} models: leave out --models or --rivals")
         if not self.rival_poll_seconds > 0:
             raise SettingsError(f"--rival-poll must be above 0 seconds, not {self.rival_poll_seconds}")
 

@@ -45,13 +45,14 @@ class Work:
 class Situation:
     """Everything the loop decides from, at `now` (seconds on any clock).
 
-    `candidates`: per open target what is safe to send, best first. `taken`: targets with an intent of ours, in
-    flight, landed or failed. `published`: windows whose public copy was read back; `publishing`: on their way;
+    `candidates`: per open or expected target what is safe to send, best first, the targets in the order to take them.
+    `expected`: targets that are not open yet: publish for them, send nothing. `taken`: targets with an intent of ours,
+    in flight, landed or failed. `published`: windows whose public copy was read back; `publishing`: on their way;
     `unpublishable`: given up for this run. `free_coins`: coins that pay for one submission; `claim_coins`: coins that
     pay for any of `claims`, which costs less: bonds that are due come home also when nothing is left for a new one.
     `hits`: landed submissions of this epoch; `fees`: shannons paid in it. `unscored`: scoring to do, the most useful
-    first; `scoring_room`: requests the executor still takes. `settled`: the board was read after everything of ours
-    had become visible, so that what it shows as open is open.
+    first; `scoring_room`: requests the executor still takes. `settled`: the board was read after everything of ours had
+    become visible, so that what it shows as open is open.
     """
 
     now: float
@@ -77,6 +78,7 @@ class Situation:
     claiming: int
     settled: bool
     claim_coins: int = 0
+    expected: Set[Id32] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,5 +129,4 @@ def _restored(target_id: Id32, contents: TargetContents) -> Fill:
         reward=contents.reward,
         bond=contents.bond,
         window=contents.manifest.checksum if contents.manifest else None,
-        latency_ms=None,
     )

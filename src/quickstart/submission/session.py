@@ -17,6 +17,7 @@ from quickstart.bank.filling import add_new_windows
 from quickstart.chain.board import Board
 from quickstart.chain.client import Endpoints, NetworkReader, connect
 from quickstart.chain.coins import CoinPool
+from quickstart.chain.feed import CheckpointFeed
 from quickstart.chain.identity import ServiceInfo, service_info
 from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
@@ -175,7 +176,7 @@ class Session:
             self._driver = Driver(
                 owner=self.wallet.address,
                 reader=reader,
-                watch=BoardWatch(reader, board),
+                watch=BoardWatch(reader, board, CheckpointFeed(self.network.endpoints.rpc)),
                 desk=desk,
                 publishing=PublishingDesk(Publisher(self.storage, client), writer),
                 outbox=outbox,
@@ -302,6 +303,7 @@ class Session:
                 "scored": desk.windows_scored,
             },
             "coverage": {"distance_threshold": threshold, "share": await desk.coverage(current)},
+            "feed": self._driver.feed,
             "excluded_models": {k.hex(): reason for k, reason in desk.excluded.items()},
             **result,
         }
