@@ -3,6 +3,7 @@
 import argparse
 import json
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,8 @@ class DevnetConfig:
             raise SettingsError(f"--rivals must be 0 to {MOST_RIVALS}, not {self.rivals}")
         if self.rivals and self.models != len(MODEL_NAMES):
             raise SettingsError(f"rivals know all {len(MODEL_NAMES)} models: leave out --models or --rivals")
-        if not self.rival_poll_seconds > 0:
-            raise SettingsError(f"--rival-poll must be above 0 seconds, not {self.rival_poll_seconds}")
+        if not 0 < self.rival_poll_seconds < inf:
+            raise SettingsError(f"--rival-poll must be a number of seconds above 0, not {self.rival_poll_seconds}")
 
     @property
     def dim(self) -> int:
