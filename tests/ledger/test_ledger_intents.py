@@ -131,13 +131,13 @@ def test_money_is_summed_by_item_and_fees_by_epoch(ledger: Ledger) -> None:
 
 def test_everything_else_comes_back_after_reopening(ledger: Ledger) -> None:
     fills = (
-        Fill(name("a"), name("t1"), 3, 12_685_185, 66_560, name("w"), 250),
-        Fill(name("b"), None, 4, 12_685_185, 66_560, None, None, FillState.SLASHED),
+        Fill(name("a"), name("t1"), 3, 12_685_185, 66_560, name("w")),
+        Fill(name("b"), None, 4, 12_685_185, 66_560, None, FillState.SLASHED),
     )
-    report = EpochReport(3, 1.05, 100, 90, 80, 10, "max_hits")
+    report = EpochReport(3, 1.05, 100, 90, 80, 4, 6, "max_hits")
     published = Published(name("w"), "https://h/w", 1024, 99)
     ledger.add_fills(fills)
-    ledger.add_fills([Fill(name("a"), None, 9, 0, 0, None, None)])  # known already: kept as it was
+    ledger.add_fills([Fill(name("a"), None, 9, 0, 0, None)])  # known already: kept as it was
     ledger.mark_fill(name("a"), FillState.CLAIMED)
     ledger.report_epoch(report)
     ledger.publish(published)

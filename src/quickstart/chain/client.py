@@ -110,23 +110,22 @@ class NetworkReader:
         return self._breaker.is_open
 
     async def board(self, known: Mapping[Id32, OpenTarget] | None = None) -> Board:
-        """A snapshot of everything open. Targets in `known` keep their embedding; only new ones are read whole."""
+        """A snapshot of everything open. A target in `known` that is as the listing says is that same object again;
+        only others are read whole.
+        """
         state = await self._read("get_latest_system_state")
         with reply_of(self._rpc_url):
             epoch = _epoch(state)
             models = _active_models(state)
         listed = await self._list_targets(LIGHT_MASK, status="open", epoch=epoch.number)
-        known = known or {}
-        missing = [target_id for target_id in listed if target_id not in known]
         width = epoch.parameters.target_embedding_dim
-        fresh = await self._targets_with_embeddings([t for t in missing if t not in self._left_out], epoch.number)
+        with reply_of(self._rpc_url):
+            kept = {target_id: target for target_id, target in (known or {}).items() if _agrees(target, listed)}
+        missing = [target_id for target_id in listed if target_id not in kept and target_id not in self._left_out]
+        fresh = await self._targets_with_embeddings(missing, epoch.number)
         self._left_out |= {target_id for target_id, target in fresh.items() if not usable(target, width)}
-        targets = {
-            target_id: known.get(target_id) or fresh[target_id]
-            for target_id in listed
-            if (target_id in known or target_id in fresh) and target_id not in self._left_out
-        }
-        return Board(epoch, models, targets)
+        found = {target_id: target for target_id, target in (fresh | kept).items() if target_id not in self._left_out}
+        return Board(epoch, models, {target_id: found[target_id] for target_id in listed if target_id in found})
 
     async def _targets_with_embeddings(self, missing: list[Id32], epoch: int) -> dict[Id32, OpenTarget]:
         if len(missing) >= BULK_THRESHOLD:
@@ -231,7 +230,8 @@ class NetworkReader:
         tries, started = 0, self._breaker.clock()
         while True:
             try:
-                answer = await getattr(self._sdk, method)(*arguments, **options)
+                # Shielded: whoever waits may be cancelled, the call may not.
+                answer = await asyncio.shield(asyncio.ensure_future(getattr(self._sdk, method)(*arguments, **options)))
             except (RuntimeError, ValueError) as error:
                 failure: ReadFailure = read_failure(error, self._rpc_url)
                 if failure.not_found:
@@ -319,6 +319,17 @@ def _active_model(model_id: Id32, model: Any) -> ActiveModel:
         decryption_key=parse_digest(model.decryption_key),
         embedding=np.frombuffer(bytes(model.embedding.bytes), dtype="<f4").astype(np.float32),
         stake=int(model.staking_pool.soma_balance),
+    )
+
+
+def _agrees(target: OpenTarget, listed: Mapping[Id32, Any]) -> bool:
+    """Whether a listing without embeddings shows this very target."""
+    view = listed.get(target.target_id)
+    return view is not None and (
+        target.model_ids == tuple(map(parse_id, view.model_ids))
+        and target.distance_threshold == float(view.distance_threshold)
+        and target.reward == int(view.reward_pool)
+        and target.generation_epoch == int(view.generation_epoch)
     )
 
 

@@ -31,6 +31,8 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def submit_parser() -> CommandParser:
+    from quickstart.devnet.rivalry import add_rivalry
+
     parser = CommandParser(
         "submit",
         "Start what is deployed on Modal and follow it; with --local, --network or --rpc-url do it on this machine: "
@@ -71,6 +73,7 @@ def submit_parser() -> CommandParser:
         metavar="N",
         help="order in which windows are cut, and a new devnet's chain (default 0)",
     )
+    add_rivalry(parser)
     add_dry_run_argument(parser, "score and match, and show what would be sent; publish, sign and send nothing")
     add_detach_argument(parser)
     add_output_arguments(parser)
@@ -85,7 +88,7 @@ def claim_parser() -> CommandParser:
     add_dry_run_argument(parser, "show what would be claimed; sign and send nothing")
     add_detach_argument(parser)
     add_output_arguments(parser)
-    parser.set_defaults(seed=0)
+    parser.set_defaults(seed=0, rivals=None, rival_poll=None, fault=None)
     return parser
 
 

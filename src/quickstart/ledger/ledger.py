@@ -21,7 +21,9 @@ from quickstart.ledger.records import (
     IntentKind,
     IntentStatus,
     Movement,
+    Origin,
     Published,
+    Timing,
 )
 from quickstart.ledger.schema import connect
 
@@ -193,12 +195,9 @@ class Ledger:
 
     def add_fills(self, fills: Iterable[Fill]) -> None:
         """Adds fills the ledger does not have yet."""
-        rows = [
-            (f.target_id, f.digest, f.epoch, f.reward, f.bond, f.window, f.latency_ms, f.state.value, f.url)
-            for f in fills
-        ]
+        rows = [(f.target_id, f.digest, f.epoch, f.reward, f.bond, f.window, f.state.value, f.url) for f in fills]
         with self._transaction() as database:
-            database.executemany("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            database.executemany("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def mark_fill(self, target_id: Id32, state: FillState) -> None:
         with self._transaction() as database:
@@ -207,6 +206,19 @@ class Ledger:
     def fills(self, state: FillState | None = None) -> tuple[Fill, ...]:
         rows = self._rows("SELECT * FROM fills WHERE ?1 IS NULL OR state = ?1 ORDER BY epoch, target_id", state)
         return tuple(Fill(**{**dict(row), "state": FillState(row["state"])}) for row in rows)
+
+    def add_timing(self, timing: Timing) -> None:
+        with self._transaction() as database:
+            values = tuple(getattr(timing, name) for name in Timing.__dataclass_fields__)
+            database.execute("INSERT OR IGNORE INTO timings VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def timings(self, since_epoch: int = 0) -> tuple[Timing, ...]:
+        """Of the fills of `since_epoch` and later."""
+        rows = self._rows(
+            "SELECT timings.* FROM timings JOIN fills USING (target_id) WHERE epoch >= ? ORDER BY landed_ms",
+            since_epoch,
+        )
+        return tuple(Timing(**{**dict(row), "origin": Origin(row["origin"])}) for row in rows)
 
     def hits(self, epoch: int) -> int:
         """Targets we filled in one epoch."""
@@ -229,9 +241,10 @@ class Ledger:
     # -- epochs, published windows, weights
 
     def report_epoch(self, report: EpochReport) -> None:
-        values = tuple(getattr(report, name) for name in EpochReport.__dataclass_fields__)
+        names = tuple(EpochReport.__dataclass_fields__)
+        query = f"INSERT OR REPLACE INTO epochs ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
         with self._transaction() as database:
-            database.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            database.execute(query, tuple(getattr(report, name) for name in names))
 
     def epoch_reports(self) -> tuple[EpochReport, ...]:
         return tuple(EpochReport(**dict(row)) for row in self._rows("SELECT * FROM epochs ORDER BY epoch"))

@@ -112,6 +112,19 @@ MIGRATIONS: tuple[str, ...] = (
     DROP TABLE published;
     ALTER TABLE copies RENAME TO published;
     """,
+    """
+    ALTER TABLE fills DROP COLUMN latency_ms;
+    ALTER TABLE epochs ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE timings (
+        target_id BLOB PRIMARY KEY,
+        origin TEXT NOT NULL CHECK (origin IN ('own', 'others', 'listed')),
+        birth_ms INTEGER,
+        known_ms INTEGER NOT NULL,
+        matched_ms INTEGER NOT NULL,
+        signed_ms INTEGER NOT NULL,
+        landed_ms INTEGER NOT NULL
+    ) STRICT;
+    """,
 )
 
 

@@ -46,8 +46,9 @@ class Work:
 class Situation:
     """Everything the loop decides from, at `now` (seconds on any clock).
 
-    `candidates`: per open target what is safe to send, best first. `taken`: targets with an intent of ours, in
-    flight, landed or failed. `published`: windows whose public copy was read back; `publishing`: on their way;
+    `candidates`: per open or expected target what is safe to send, best first, the targets in the order to take them.
+    `expected`: targets that are not open yet: publish for them, send nothing. `taken`: targets with an intent of ours,
+    in flight, landed or failed. `published`: windows whose public copy was read back; `publishing`: on their way;
     `unpublishable`: given up for this run. `free_coins`: coins that pay for one submission; `claim_coins`: coins that
     pay for any of `claims`, which costs less: bonds that are due come home also when nothing is left for a new one.
     `hits`: landed submissions of this epoch; `fees`: shannons paid in it. `unscored`: scoring to do, the most useful
@@ -88,6 +89,7 @@ class Situation:
     fees_in_flight: int = 0
     fee_per_submission: int = 0
     plan_fee: int = 0
+    expected: Set[Id32] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from quickstart.chain.board import Board
 from quickstart.chain.client import NetworkReader
@@ -61,15 +62,21 @@ class Driver:
         self._requests = requests
         self._meter = ProgressMeter(desk, writer.ledger, report)
         self._custody = Custody(publishing, writer, self._alarms, desk.bank)
-        self._dispatch = Dispatch(owner, desk, publishing, self._custody, outbox, self._changed)
+        self._dispatch = Dispatch(owner, desk, publishing, self._custody, outbox, watch, writer, self._changed)
         self._wake = asyncio.Event()
         self._stopping = False
         self._following: set[str] = set()
         self._listed_claims: tuple[Claim, ...] | None = None
+        self._listing: asyncio.Task[tuple[Claim, ...]] | None = None
 
     @property
     def board(self) -> Board:
         return self._watch.board
+
+    @property
+    def feed(self) -> dict[str, Any]:
+        """What kept the board in this run, ready for JSON."""
+        return self._watch.told()
 
     def stop(self) -> None:
         """Starts nothing new; `run_epoch` returns as soon as what is in flight has settled."""
@@ -80,6 +87,9 @@ class Driver:
         """Ends without waiting for what does not settle at once."""
         await self._dispatch.close()
         self._publishing.close()
+        await self._watch.close()
+        self._list_claims_again()
+        await self._meter.close()
 
     async def run_epoch(self, policy: Policy) -> str:
         """Works until this epoch has nothing left for us, or a cap stops it; the reason.
@@ -89,12 +99,12 @@ class Driver:
         """
         number, started = self._watch.board.epoch.number, time.monotonic()
         self._list_claims_again()
+        self._watch.start(self._wake.set)
         await self._watch.refresh()
         while True:
             self._dispatch.raise_failures()
+            self._watch.raise_failures()
             self._collect()
-            if self._watch.due:
-                await self._watch.refresh()
             if await watch_versions(self._permit, self._watch.board.epoch, self._alarms):
                 reason = READ_ONLY
                 break
@@ -105,16 +115,16 @@ class Driver:
                 reason = INTERRUPTED
                 break
             self._take_requests(policy)
-            if self._listed_claims is None and time.monotonic() - started >= INDEX_LAG_SECONDS:
-                self._listed_claims = await self._list_claims()
-            candidates = await self._desk.match(self._watch.board, self._owner)
+            if time.monotonic() - started >= INDEX_LAG_SECONDS:
+                self._take_listed_claims()
+            candidates = await self._match()
             actions = decide(self._situation(candidates, policy, started), policy)
-            await self._meter.show(self._watch.board, self._dispatch.in_flight)
+            self._meter.show(self._watch.board, self._dispatch.in_flight)
             if actions and isinstance(actions[0], EndEpoch):
                 reason = actions[0].reason
                 break
             for action in actions:
-                self._dispatch.perform(action, self._watch.board, self._watch.seen_ms)
+                self._dispatch.perform(action, self._watch.board)
             await self._pause()
         await self._dispatch.settle()
         if policy.max_hits_per_epoch != 0:
@@ -125,9 +135,17 @@ class Driver:
         """Waits until the board shows another epoch than now, or `stop` is called."""
         number = self._watch.board.epoch.number
         while self._watch.board.epoch.number == number and not self._stopping:
-            self._watch.hurry()
             await self._watch.refresh()
             await asyncio.sleep(TICK_SECONDS)
+
+    async def _match(self) -> Mapping[Id32, tuple[Candidate, ...]]:
+        """What is safe to send for each target, open or expected, the latest first: others may not know it yet."""
+        watch = self._watch
+        candidates = await self._desk.match(watch.board, self._owner, watch.expected)
+        now_ms = time.time_ns() // 1_000_000
+        for target_id in candidates:
+            watch.sightings.matched(target_id, now_ms)
+        return dict(sorted(candidates.items(), key=lambda item: -watch.sightings.known_ms(item[0])))
 
     def _collect(self) -> None:
         known = set(self._desk.weights_names)
@@ -166,7 +184,18 @@ class Driver:
 
     def _list_claims_again(self) -> None:
         self._listed_claims = None
+        if self._listing is not None:
+            self._listing.cancel()
+            self._listing = None
         self._dispatch.claims_made.clear()
+
+    def _take_listed_claims(self) -> None:
+        """Has claims listed where they are not yet, without waiting for it: targets do not wait either."""
+        if self._listing is None and self._listed_claims is None:
+            self._listing = asyncio.create_task(self._list_claims())
+            self._listing.add_done_callback(lambda _: self._wake.set())
+        elif self._listing is not None and self._listing.done():
+            self._listed_claims, self._listing = self._listing.result(), None
 
     async def _list_claims(self) -> tuple[Claim, ...]:
         ledger = self._writer.ledger
@@ -188,6 +217,7 @@ class Driver:
             epoch_started=started,
             board=board,
             candidates=candidates,
+            expected=self._watch.expected.keys(),
             taken=ledger.taken_subjects(IntentKind.SUBMIT, number) | dispatch.submitting | dispatch.refused,
             submitting=len(dispatch.submitting),
             published=self._publishing.published.keys(),
@@ -213,7 +243,7 @@ class Driver:
             scoring_room=self._desk.room,
             claims=claims,
             claiming=len(dispatch.claiming),
-            settled=listed and self._watch.read_at - dispatch.last_settled >= INDEX_LAG_SECONDS,
+            settled=listed and self._watch.known_until - dispatch.last_settled >= INDEX_LAG_SECONDS,
         )
 
     def _fees_in_flight(self, parameters: Parameters) -> int:
@@ -236,21 +266,24 @@ class Driver:
 
     async def _report_epoch(self, number: int, reason: str) -> None:
         """What the bank could fill of everything seen this epoch, by brute force, against what we filled."""
-        board, seen = self._watch.board, self._watch.seen
+        board, seen, seen_count = self._watch.board, self._watch.seen, self._watch.seen_count
         if board.epoch.number != number and self._watch.ended is not None:
-            board, seen = self._watch.ended
+            board, seen, seen_count = self._watch.ended
         ledger = self._writer.ledger
         filled = {fill.target_id for fill in ledger.fills() if fill.epoch == number}
-        lost = ledger.failed_subjects(IntentKind.SUBMIT, number)
+        failed = ledger.failed_subjects(IntentKind.SUBMIT, number)
         could = await self._desk.fillable(seen.values(), board) | filled
+        left = could - filled - failed
+        still_open = left & board.targets.keys()
         ledger.report_epoch(
             EpochReport(
                 epoch=number,
                 distance_threshold=board.epoch.distance_threshold,
-                targets_seen=len(seen.keys() | filled),
+                targets_seen=max(seen_count, len(seen.keys() | filled)),
                 fillable=len(could),
                 filled=len(filled),
-                missed=len(could - filled - lost),
+                lost=len(failed | (left - still_open)),
+                missed=len(still_open),
                 ended_by=reason,
             )
         )

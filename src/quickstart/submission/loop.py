@@ -105,14 +105,16 @@ def _submissions(situation: Situation, policy: Policy) -> tuple[tuple[Submit, ..
     ready: list[Submit] = []
     wanted: dict[Id32, Publish] = {}
     for target_id, candidates in situation.candidates.items():
-        if target_id in situation.taken or target_id not in situation.board.targets:
+        is_open = target_id in situation.board.targets
+        if target_id in situation.taken or not (is_open or target_id in situation.expected):
             continue
         usable = [c for c in candidates if c.window_checksum not in situation.unpublishable]
         chosen = _published_first(usable, situation)
         if chosen is None:
             continue
         if chosen.window_checksum in situation.published:
-            ready.append(Submit(chosen))
+            if is_open:
+                ready.append(Submit(chosen))
         elif chosen.window_checksum not in situation.publishing:
             wanted.setdefault(chosen.window_checksum, Publish(chosen.row, chosen.window_checksum))
     free_publishers = max(0, min(policy.publishers, situation.publishers) - len(situation.publishing))

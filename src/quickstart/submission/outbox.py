@@ -54,6 +54,12 @@ class NotSent:
     refusal: Refusal
 
 
+OnSigned = Callable[[Id32], None]
+"""Hears a transaction's digest once its bytes are durable, before they are sent."""
+
+OnExecuted = Callable[[Effects], None]
+"""Hears what a transaction did as soon as the node tells, before it is in the books."""
+
 AlsoRecord = Callable[[Ledger, Settled], None]
 """More to write in the same commit as the outcome of an intent."""
 
@@ -91,6 +97,8 @@ class Outbox:
         subject: Id32 | None,
         epoch: int,
         details: Mapping[str, Any],
+        on_signed: OnSigned | None = None,
+        on_executed: OnExecuted | None = None,
     ) -> Settled | NotSent:
         """Sends one transaction and returns when its outcome is known and in the ledger.
 
@@ -117,21 +125,25 @@ class Outbox:
             details=details,
         )
         await self._writer.write(lambda ledger: ledger.record(intent))
-        return await self._deliver(intent, sent_before=False)
+        if on_signed is not None:
+            on_signed(intent.digest)
+        return await self._deliver(intent, on_executed, sent_before=False)
 
     async def recover(self) -> tuple[Settled | NotSent, ...]:
         """Settles what an earlier run left open, by sending the same bytes again."""
         intents = self._writer.ledger.pending()
         for intent in intents:
             self.pool.hold(intent.coins)
-        return tuple(await asyncio.gather(*(self._deliver(intent, sent_before=True) for intent in intents)))
+        return tuple(await asyncio.gather(*(self._deliver(intent, None, sent_before=True) for intent in intents)))
 
-    async def _deliver(self, intent: Intent, *, sent_before: bool) -> Settled | NotSent:
+    async def _deliver(self, intent: Intent, on_executed: OnExecuted | None, *, sent_before: bool) -> Settled | NotSent:
         """Sends the intent's bytes until its outcome is known. `sent_before`: they may already have landed."""
         attempt = 0
         while True:
             outcome = await self._attempt(intent)
             if isinstance(outcome, Effects):
+                if on_executed is not None:
+                    on_executed(outcome)
                 return await self._settle(intent, outcome)
             if isinstance(outcome, Refusal) and outcome.holder_digest != intent.digest:
                 if not sent_before:

@@ -140,6 +140,5 @@ def _restored(target_id: Id32, contents: TargetContents) -> Fill:
         reward=contents.reward,
         bond=contents.bond,
         window=contents.manifest.checksum if contents.manifest else None,
-        latency_ms=None,
         url=contents.manifest.url if contents.manifest else None,
     )

@@ -176,14 +176,17 @@ class ScoringDesk:
             self._matches = {}
         return self._view
 
-    async def match(self, board: Board, owner: Id32) -> Mapping[Id32, tuple[Candidate, ...]]:
-        """What is safe to send for each open target, wins of `owner`'s models first.
+    async def match(
+        self, board: Board, owner: Id32, expected: Mapping[Id32, OpenTarget] | None = None
+    ) -> Mapping[Id32, tuple[Candidate, ...]]:
+        """What is safe to send for each target, open or expected to open, wins of `owner`'s models first.
 
         New targets are matched; after new scores, all are.
         """
         view = self.view()
-        self._matches = {k: v for k, v in self._matches.items() if k in board.targets}
-        fresh = [target for target in board.targets.values() if target.target_id not in self._matches]
+        targets = {**board.targets, **(expected or {})}
+        self._matches = {k: v for k, v in self._matches.items() if k in targets}
+        fresh = [target for target in targets.values() if target.target_id not in self._matches]
         wanted = self.match_targets(fresh, board)
         if wanted:
             own = frozenset(

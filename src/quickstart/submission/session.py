@@ -11,6 +11,7 @@ from typing import Any
 from quickstart.chain.board import Board
 from quickstart.chain.client import NetworkReader, connect
 from quickstart.chain.coins import CoinPool
+from quickstart.chain.feed import CheckpointFeed
 from quickstart.chain.identity import ServiceInfo, service_info
 from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
@@ -97,7 +98,7 @@ class Session:
             driver = self._driver = Driver(
                 owner=self.wallet.address,
                 reader=reader,
-                watch=BoardWatch(reader, board),
+                watch=BoardWatch(reader, board, CheckpointFeed(self.network.endpoints.rpc)),
                 desk=desk,
                 publishing=PublishingDesk(Publisher(self.storage, client), writer),
                 outbox=outbox,
@@ -112,7 +113,7 @@ class Session:
                 await self._run_epochs(driver)
             finally:
                 await driver.close()
-            return await self._result(board.epoch.number, driver.board, reader, ledger, desk, counts)
+            return await self._result(board.epoch.number, driver, reader, ledger, desk, counts)
 
     async def rehearse(self) -> dict[str, Any]:
         """What `run` would do now. It has no outbox and no storage: it cannot sign, send or publish.
@@ -184,7 +185,7 @@ class Session:
     async def _result(
         self,
         first_epoch: int,
-        board: Board,
+        driver: Driver,
         reader: NetworkReader,
         ledger: Ledger,
         desk: ScoringDesk,
@@ -192,6 +193,7 @@ class Session:
     ) -> dict[str, Any]:
         """What to tell at the end: the books beside what the chain says."""
         await asyncio.sleep(INDEX_LAG_SECONDS)
+        board = driver.board
         result = summary(ledger, since_epoch=first_epoch, current_epoch=board.epoch.number)
         on_chain = sum(coin.balance for coin in await reader.coins(self.wallet.address))
         result["books"] |= {
@@ -203,6 +205,7 @@ class Session:
             self._about(board, desk, counts)
             | {
                 "coverage": {"distance_threshold": threshold, "share": await desk.coverage(board)},
+                "feed": driver.feed,
                 "excluded_models": {model_id.hex(): reason for model_id, reason in desk.excluded.items()},
             }
             | result
