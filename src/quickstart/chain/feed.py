@@ -89,7 +89,8 @@ class CheckpointFeed:
             )(request)
             last: int | None = None
             while True:
-                response = await asyncio.wait_for(stream.read(), self._silence_seconds)
+                async with asyncio.timeout(self._silence_seconds):
+                    response = await stream.read()
                 if not isinstance(response, pb.SubscribeCheckpointsResponse):
                     return
                 number = response.checkpoint.sequence_number

@@ -59,7 +59,8 @@ class Checkpoints:
         try:
             while True:
                 try:
-                    number = await asyncio.wait_for(queue.get(), heartbeat_seconds)
+                    async with asyncio.timeout(heartbeat_seconds):
+                        number = await queue.get()
                     applied = self.get(number)
                 except TimeoutError:
                     applied = None

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,6 +71,9 @@ class FeedReport:
 class BoardWatch:
     """The board, and what is expected to open. `start` keeps it until `close`; without a feed, from snapshots alone.
 
+    `poll_seconds`: between snapshots while they keep the board, when things change and when they do not;
+    `proof_seconds`: between those that prove the stream.
+
     `seen`: targets of this epoch, at most `SEEN_KEPT`, and `seen_count` all of them. `ended`: the board as it last was
     in the epoch before, with the same two. `on_change` is called after every change.
     """
@@ -81,14 +84,14 @@ class BoardWatch:
         board: Board,
         feed: CheckpointFeed | None = None,
         *,
-        fastest_poll_seconds: float = FASTEST_POLL_SECONDS,
+        poll_seconds: tuple[float, float] = (FASTEST_POLL_SECONDS, SLOWEST_POLL_SECONDS),
         proof_seconds: float = PROOF_SECONDS,
     ) -> None:
         self._reader = reader
         self._feed = feed
-        self._fastest_poll_seconds = fastest_poll_seconds
+        self._fastest_seconds, self._slowest_seconds = poll_seconds
         self._proof_seconds = proof_seconds
-        self._pause = fastest_poll_seconds
+        self._pause = self._fastest_seconds
         self._reading = asyncio.Lock()
         self._poked = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -149,7 +152,7 @@ class BoardWatch:
 
     def hurry(self) -> None:
         """Something has happened that will change the board: snapshots are read fast, where they are what keeps it."""
-        self._pause = self._fastest_poll_seconds
+        self._pause = self._fastest_seconds
         self._poked.set()
 
     def distrust(self) -> None:
@@ -252,10 +255,10 @@ class BoardWatch:
             if left <= 0:
                 await self.refresh()
                 continue
-            try:
-                await asyncio.wait_for(self._poked.wait(), left)
-            except TimeoutError:
-                continue
+            # Not `wait_for`: before Python 3.12 it forgets to be cancelled when the event comes at the same time.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._poked.wait()
 
     async def refresh(self) -> None:
         """Reads a snapshot and applies what has changed since the last one, except what is newer than it.
@@ -274,7 +277,7 @@ class BoardWatch:
                 self._apply(event, Origin.LISTED)
             self._foresight.settle(started - INDEX_LAG_SECONDS)
             self._judge_stream(started, events)
-            self._pause = self._fastest_poll_seconds if events else min(SLOWEST_POLL_SECONDS, self._pause * 2)
+            self._pause = self._fastest_seconds if events else min(self._slowest_seconds, self._pause * 2)
             self.read_at = started
             self._forget(started)
         if events:

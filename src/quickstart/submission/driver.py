@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from quickstart.chain.board import Board
@@ -254,10 +255,9 @@ class Driver:
 
     async def _pause(self) -> None:
         """Until something has ended, or a tick has passed."""
-        try:
-            await asyncio.wait_for(self._wake.wait(), TICK_SECONDS)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TICK_SECONDS):
+                await self._wake.wait()
         self._wake.clear()
 
     def _changed(self) -> None:
