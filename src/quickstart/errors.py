@@ -5,6 +5,7 @@
     │   ├── SettingsError         a variable is missing or malformed
     │   ├── KeyFormatError        the secret key is not in a known format
     │   ├── SourceError           a data source is unreadable or holds no usable window
+    │   │   └── SourceAccessError     a name that does not exist, or that we may not read
     │   ├── StateError            the state folder is newer, locked, damaged or full
     │   ├── FundsError            the balance does not cover what was asked
     │   ├── UnknownVersionError   protocol, architecture or SDK are newer than this program
@@ -47,6 +48,10 @@ class KeyFormatError(UsageError):
 
 class SourceError(UsageError):
     """A data source cannot be read, or holds no usable window."""
+
+
+class SourceAccessError(SourceError):
+    """A data set that does not exist, or that is refused to us; the message says which page to open."""
 
 
 class StateError(UsageError):

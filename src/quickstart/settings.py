@@ -21,12 +21,15 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from quickstart.chain.keys import parse_secret_key
+from quickstart.data.filter_names import DEFAULT_FILTERS, FILTERS
 from quickstart.errors import KeyFormatError, SettingsError
 from quickstart.modal_app.prices import GPU_DOLLARS_PER_SECOND
 from quickstart.units import SHANNONS_PER_SOMA
 
 ENV_FILE = Path(".env")
 REMEDY = "set it in the environment or in .env (copy .env.example to .env and fill it in)"
+
+NO_FILTERS = "none"
 
 _R2_SUFFIX = ".r2.cloudflarestorage.com"
 _VERSION = re.compile(r"(?:protocol|architecture|sdk)-[0-9A-Za-z.+]+")
@@ -87,6 +90,15 @@ def _check_dollars(value: Decimal) -> Decimal:
     return value
 
 
+def _check_filters(value: str) -> str:
+    names = [name.strip() for name in value.split(",")]
+    if names == [NO_FILTERS]:
+        return value
+    if unknown := [name for name in names if name not in FILTERS]:
+        raise ValueError(f"{unknown[0]!r} is none of {', '.join(FILTERS)}; {NO_FILTERS} switches all off")
+    return ",".join(dict.fromkeys(names))
+
+
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 Url = Annotated[str, AfterValidator(_check_url)]
 Versions = Annotated[str, AfterValidator(_check_versions)]
@@ -127,6 +139,11 @@ class Settings(BaseSettings):
         validation_alias="HF_TOKEN",
         description="Token for data sets on the Hugging Face hub that ask for one.",
     )
+    hf_endpoint: Url | None = Field(
+        default=None,
+        validation_alias="HF_ENDPOINT",
+        description="Where the hub is; by default https://huggingface.co.",
+    )
     s3_bucket: Annotated[str, AfterValidator(_check_bucket)] | None = Field(
         default=None,
         validation_alias="S3_BUCKET",
@@ -158,10 +175,20 @@ class Settings(BaseSettings):
         validation_alias="QUICKSTART_STATE",
         description="Folder for bank, ledger and cached weights; by default the user's data folder.",
     )
-    source: Folder | None = Field(
+    source: str | None = Field(
         default=None,
         validation_alias="QUICKSTART_SOURCE",
-        description="Folder that windows are cut from; by default Python's own library.",
+        description="What windows are cut from: a folder, or a name as for --source; by default Python's own library.",
+    )
+    swh_endpoint: Url | None = Field(
+        default=None,
+        validation_alias="QUICKSTART_SWH_ENDPOINT",
+        description="Where the Software Heritage archive's bucket is; by default its public address on Amazon S3.",
+    )
+    filters: Annotated[str, AfterValidator(_check_filters)] = Field(
+        default=",".join(DEFAULT_FILTERS),
+        validation_alias="QUICKSTART_FILTERS",
+        description="Kinds of window left out; also personal (e-mail addresses), or none. Secrets always are.",
     )
     lanes: int = Field(
         default=8,
@@ -215,6 +242,11 @@ class Settings(BaseSettings):
     def accepted_versions(self) -> tuple[str, ...]:
         """Unknown versions under which a person lets us sign (`chain.versions`)."""
         return tuple(filter(None, self.accept_versions.split(",")))
+
+    @property
+    def filter_names(self) -> tuple[str, ...]:
+        """The filters that are switched on."""
+        return () if self.filters == NO_FILTERS else tuple(self.filters.split(","))
 
     @property
     def gpus(self) -> tuple[str, ...]:

@@ -147,21 +147,28 @@ def fetch_weights(message: dict[str, Any]) -> dict[str, Any]:
     retries=modal.Retries(max_retries=2, initial_delay=5.0),
 )
 def cut_windows(message: dict[str, Any]) -> dict[str, Any]:
-    """Cuts new windows into shards on the volume: from uploaded folders, else from Python's own library."""
+    """Cuts new windows into shards on the volume: from uploaded folders and the named source, else from Python's own
+    library. What was cut before trouble came is kept."""
     from quickstart.bank.filling import WindowShelf, add_new_windows
-    from quickstart.data.folder import FolderSource, python_library
+    from quickstart.data.folder import FolderSource
+    from quickstart.data.sources import DEFAULT_SOURCE, open_source
+    from quickstart.data.window import SourcePlan
 
     _log_to_stdout()
     bank_volume.reload()
-    folders = sorted(path for path in SOURCES.glob("*") if path.is_dir())
-    sources = [FolderSource(folder) for folder in folders] or [python_library()]
+    folders = [FolderSource(path) for path in sorted(SOURCES.glob("*")) if path.is_dir()]
+    name = message.get("source") or (None if folders else DEFAULT_SOURCE)
     try:
+        settings = load_settings(env_file=None)
+        sources = [*folders, *([open_source(name, settings)] if name else [])]
+        plan = SourcePlan(message["seed"])
         counts = add_new_windows(
-            WindowShelf(BANK), sources, message["wanted"], message["seed"], message["shard_windows"]
+            WindowShelf(BANK), sources, message["wanted"], plan, message["shard_windows"], message["filters"]
         )
     except QuickstartError as error:
         return {"failed": str(error)}
-    bank_volume.commit()
+    finally:
+        bank_volume.commit()
     return {"windows": counts.passed}
 
 

@@ -18,6 +18,7 @@ from quickstart.bank.segments import MARKER
 from quickstart.chain.ids import blake2b_256
 from quickstart.chain.transactions import Manifest
 from quickstart.data.folder import FolderSource
+from quickstart.data.window import SourcePlan
 from quickstart.devnet.genesis import packaged_model
 from quickstart.errors import SettingsError, StateError, WeightsError
 from quickstart.ledger.ledger import Ledger
@@ -128,7 +129,7 @@ def test_a_request_is_seen_answered_and_gone() -> None:
 
 
 def filled_bank(root: Path) -> Bank:
-    add_new_windows(WindowShelf(root), [FolderSource(HERE)], 6, 0, 4)
+    add_new_windows(WindowShelf(root), [FolderSource(HERE)], 6, SourcePlan(), 4)
     bank = Bank(root)
     for shard in bank.shards():
         scores = np.full((shard.n, 8), 0.5, np.float32)
@@ -156,11 +157,11 @@ def test_a_mirror_takes_complete_segments_once(tmp_path: Path) -> None:
 
 def test_windows_on_the_shelf_are_not_cut_again(tmp_path: Path) -> None:
     shelf = WindowShelf(tmp_path)
-    add_new_windows(shelf, [FolderSource(HERE)], 5, 0, 2)
-    first = shelf.known_checksums()
-    add_new_windows(shelf, [FolderSource(HERE)], 5, 0, 2)
+    add_new_windows(shelf, [FolderSource(HERE)], 5, SourcePlan(), 2)
+    first = Bank(tmp_path).known_checksums()
+    add_new_windows(shelf, [FolderSource(HERE)], 5, SourcePlan(), 2)
     assert len(first) == 5
-    assert len(shelf.known_checksums()) == 10
+    assert len(Bank(tmp_path).known_checksums()) == 10
 
 
 # -- the ledger's snapshots

@@ -40,14 +40,7 @@ def submit_parser() -> CommandParser:
     )
     add_network_arguments(parser)
     add = parser.add_argument
-    add(
-        "--source",
-        metavar="DIR",
-        type=Path,
-        action="append",
-        default=[],
-        help="folder to cut windows from; repeatable (default: Python's own library)",
-    )
+    add_source_argument(parser)
     add("--windows", type=whole(1, MOST_WINDOWS), metavar="N", help="new windows to score in this run")
     add("--epochs", type=whole(1, MOST_EPOCHS), default=4, metavar="N", help="epochs of submitting (default 4)")
     add(
@@ -69,9 +62,8 @@ def submit_parser() -> CommandParser:
     add(
         "--seed",
         type=whole(0, MOST_SEED),
-        default=0,
         metavar="N",
-        help="order in which windows are cut, and a new devnet's chain (default 0)",
+        help="order in which windows are cut (default: the wallet's own), and a new devnet's chain (default 0)",
     )
     add_rivalry(parser)
     add_dry_run_argument(parser, "score and match, and show what would be sent; publish, sign and send nothing")
@@ -88,7 +80,7 @@ def claim_parser() -> CommandParser:
     add_dry_run_argument(parser, "show what would be claimed; sign and send nothing")
     add_detach_argument(parser)
     add_output_arguments(parser)
-    parser.set_defaults(seed=0, rivals=None, rival_poll=None, fault=None)
+    parser.set_defaults(seed=None, rivals=None, rival_poll=None, fault=None)
     return parser
 
 
@@ -121,6 +113,16 @@ def stop_parser() -> CommandParser:
     return parser
 
 
+def fetch_parser() -> CommandParser:
+    parser = CommandParser("fetch", "Cut windows of a source into a folder, to look at what it gives. Scores nothing.")
+    add_source_argument(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where they go; again, it goes on")
+    parser.add_argument("--windows", type=whole(1, MOST_WINDOWS), default=1_000, metavar="N", help="how many (1000)")
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=0, metavar="N", help="their order (default 0)")
+    add_output_arguments(parser)
+    return parser
+
+
 def devnet_parser() -> CommandParser:
     from quickstart.devnet.config import add_arguments
 
@@ -142,6 +144,17 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--admin-url", metavar="URL", help="its admin service, if we may end its epochs")
     parser.add_argument("--local", action="store_true", help="run the loop on this machine")
     add_state_argument(parser)
+
+
+def add_source_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source",
+        metavar="SOURCE",
+        action="append",
+        default=[],
+        help="what to cut windows from: a folder, stack-v2, hf:OWNER/NAME, mixture:default, ... (README: Data); "
+        "repeatable (default: QUICKSTART_SOURCE, else Python's own library)",
+    )
 
 
 def add_detach_argument(parser: argparse.ArgumentParser) -> None:

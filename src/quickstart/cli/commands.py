@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from quickstart.cli.progress import ProgressView
 from quickstart.cli.rendering import print_claim, print_devnet, print_dry_run, print_json, print_result, print_status
 from quickstart.cli.state import open_state
 from quickstart.cli.stopping import INTERRUPTED, stop_on_signals
-from quickstart.data.folder import FolderSource, python_library
+from quickstart.data.sources import DEFAULT_SOURCE, open_source
+from quickstart.data.window import SourcePlan, address_seed
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, HeldElsewhereError, LeaseHeldError, UsageError
 from quickstart.executors.base import Executor
 from quickstart.executors.local import LocalExecutor, WorkerSettings
@@ -45,10 +47,10 @@ def run_submit(arguments: argparse.Namespace) -> int:
         return submit_on_modal(arguments)
     settings = settings_for(arguments, publishes=not arguments.dry_run)
     state = open_state(arguments.state or settings.state)
-    folders = arguments.source or ([settings.source] if settings.source else [])
-    sources = [FolderSource(folder) for folder in folders] or [python_library()]
+    names = arguments.source or ([settings.source] if settings.source else [])
+    sources = [open_source(name, settings) for name in names or [DEFAULT_SOURCE]]
     for source in sources:
-        next(source.windows(arguments.seed))  # a folder that is none is refused before anything is started
+        next(source.windows(SourcePlan(arguments.seed or 0)), None)  # refused before anything is started, if it must be
     plan = Plan(
         policy=Policy(
             lanes=arguments.lanes or settings.lanes,
@@ -60,7 +62,7 @@ def run_submit(arguments: argparse.Namespace) -> int:
         epochs=arguments.epochs,
         windows=arguments.windows or (DEVNET_WINDOWS if arguments.network else settings.windows_per_run),
         sources=tuple(sources),
-        seed=arguments.seed,
+        filters=settings.filter_names,
         command="submit",
         dry_run=arguments.dry_run,
         accepted_versions=settings.accepted_versions,
@@ -92,7 +94,7 @@ def run_claim(arguments: argparse.Namespace) -> int:
 def run_status(arguments: argparse.Namespace) -> int:
     """Reads every ledger of the state folder; needs no network."""
     from quickstart.ledger.ledger import Ledger
-    from quickstart.submission.summary import summary
+    from quickstart.submission.summary import submissions, summary
 
     state = arguments.state or load_settings().state
     ledgers = sorted((state / "networks").glob("*/*/ledger.sqlite"))
@@ -110,6 +112,7 @@ def run_status(arguments: argparse.Namespace) -> int:
                 "epoch": epoch,
                 "running": running.describe() if running else None,
                 **summary(ledger, current_epoch=epoch),
+                **({"submissions": submissions(ledger)} if arguments.json else {}),
             }
         )
         ledger.close()
@@ -151,6 +154,7 @@ def _tell(result: dict[str, Any], arguments: argparse.Namespace, as_text: Callab
 
 async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, plan: Plan) -> dict[str, Any]:
     wallet = wallet_for(arguments, settings, state)
+    plan = replace(plan, seed=address_seed(wallet.address) if arguments.seed is None else arguments.seed)
     publishes = bool(plan.sources) and not plan.dry_run
     async with network(arguments, settings, state, wallet) as where:
         with (

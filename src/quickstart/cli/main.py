@@ -17,6 +17,7 @@ from quickstart.cli.arguments import (
     create_secrets_parser,
     deploy_parser,
     devnet_parser,
+    fetch_parser,
     status_parser,
     stop_parser,
     submit_parser,
@@ -47,6 +48,11 @@ def status() -> NoReturn:
 def devnet() -> NoReturn:
     """`uv run devnet`."""
     _end("commands", "run_devnet", devnet_parser().parse_args())
+
+
+def fetch() -> NoReturn:
+    """`uv run fetch`."""
+    _end("fetching", "run_fetch", fetch_parser().parse_args())
 
 
 def create_secrets() -> NoReturn:

@@ -83,7 +83,7 @@ async def network(
         from quickstart.devnet.config import DevnetConfig
 
         config = replace(
-            DevnetConfig(rpc_port=0, faucet_port=0, scoring_port=0, admin_port=0, seed=arguments.seed),
+            DevnetConfig(rpc_port=0, faucet_port=0, scoring_port=0, admin_port=0, seed=arguments.seed or 0),
             **rivalry_of(arguments),
         )
         async with devnet_of(state, config) as urls:

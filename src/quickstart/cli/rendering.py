@@ -14,6 +14,7 @@ NOTHING_SENT = "nothing was published, signed or sent"
 SHOWN = 10
 """Lines of a kind that a dry run prints."""
 
+MOST_SOURCES = 5
 EPOCH_COLUMNS = ("epoch", "threshold", "targets", "fillable", "filled", "missed", "ended by")
 
 
@@ -161,6 +162,8 @@ def _print_targets(result: dict[str, Any]) -> None:
         f"{result['in_audit']} in audit, {result['claimable']} claimable, {result['claimed']} claimed, "
         f"{result['false_claims']} false claims",
     )
+    for name, number in list(result["data"]["sources"].items())[:MOST_SOURCES]:
+        _row("from", f"{name}: {number} submissions")
     _row("lost", f"{result['lost']} targets that somebody else got first")
     if result["pending"]:
         _row("pending", f"{result['pending']} transactions whose outcome the next run finds out")

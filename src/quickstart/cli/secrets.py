@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from quickstart.cli.rendering import print_dry_action, print_json
+from quickstart.data.sources import is_of_this_machine
 from quickstart.errors import EXIT_DONE
 from quickstart.modal_app.account import modal_errors
 from quickstart.modal_app.names import DATA_SECRET, SECRETS
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 KEY_NAME = "SOMA_SECRET_KEY"
-DATA_NAMES = ("HF_TOKEN",)
+DATA_NAMES = ("HF_TOKEN", "HF_ENDPOINT", "QUICKSTART_SWH_ENDPOINT")
 
-OF_THIS_MACHINE = frozenset({"QUICKSTART_STATE", "QUICKSTART_SOURCE"})
-"""Folders of the machine that `.env` lies on; they mean nothing in a container."""
+SOURCE_NAME = "QUICKSTART_SOURCE"
+OF_THIS_MACHINE = frozenset({"QUICKSTART_STATE"})
+"""Folders of the machine that `.env` lies on; they mean nothing in a container, and nor does a source that is one."""
 
 
 def run_create_secrets(arguments: argparse.Namespace) -> int:
@@ -60,6 +62,8 @@ def secret_values(settings: Settings) -> "Mapping[str, str]":
     for row in settings_table():
         if row.name not in OF_THIS_MACHINE:
             is_set = row.attribute in settings.model_fields_set
+            if row.name == SOURCE_NAME and settings.source and is_of_this_machine(settings.source):
+                is_set = False
             values[row.name] = _text(getattr(settings, row.attribute)) if is_set else ""
     return values
 

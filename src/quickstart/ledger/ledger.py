@@ -23,6 +23,7 @@ from quickstart.ledger.records import (
     Movement,
     Origin,
     Published,
+    Submission,
     Timing,
 )
 from quickstart.ledger.schema import connect
@@ -145,6 +146,14 @@ class Ledger:
         """Targets for which an intent of `kind` made in `epoch` executed and failed: somebody else has them."""
         query = "SELECT subject FROM intents WHERE kind = ? AND status = 'failed' AND epoch = ? AND subject IS NOT NULL"
         return frozenset(row["subject"] for row in self._rows(query, kind.value, epoch))
+
+    def submissions(self) -> tuple[Submission, ...]:
+        """Every submission that may have landed, oldest first."""
+        query = "SELECT * FROM intents WHERE kind = 'submit' AND status IN ('pending', 'landed') ORDER BY created_ms"
+        return tuple(
+            Submission(row["subject"], row["digest"], row["epoch"], json.loads(row["details"]))
+            for row in self._rows(query)
+        )
 
     def _intent(self, row: sqlite3.Row) -> Intent:
         coins = self._rows("SELECT * FROM intent_coins WHERE digest = ? ORDER BY rowid", row["digest"])

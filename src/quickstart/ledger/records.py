@@ -44,6 +44,16 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class Submission:
+    """A window given to a target, and what was noted then: its checksum (`window`), its `provenance`, ..."""
+
+    target_id: Id32
+    digest: Id32
+    epoch: int
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Movement:
     """A signed amount of shannons under one heading of the books."""
 

@@ -4,6 +4,8 @@ import logging
 import time
 from typing import Any
 
+from quickstart.chain.keys import Wallet
+from quickstart.data.window import address_seed
 from quickstart.errors import UsageError
 from quickstart.modal_app.names import DISARMED
 from quickstart.modal_app.ownership import at_work, leave, take_over
@@ -119,7 +121,14 @@ def _cut_windows(workplace: Workplace, settings: Settings) -> None:
     if workplace.store.get(slot, None) is not None:
         return
     wanted = settings.windows_per_run
-    message = {"wanted": wanted, "shard_windows": shard_windows(wanted, settings.max_containers), "seed": 0}
+    assert settings.secret_key is not None
+    message = {
+        "wanted": wanted,
+        "shard_windows": shard_windows(wanted, settings.max_containers),
+        "seed": address_seed(Wallet.parse(settings.secret_key.get_secret_value()).address),
+        "source": settings.source,
+        "filters": settings.filter_names,
+    }
     answer = workplace.cut_windows(message).get()
     if "failed" in answer:
         log.warning("no new windows: %s", answer["failed"])

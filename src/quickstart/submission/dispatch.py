@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from typing import Any
 
 from quickstart.chain.board import Board
@@ -127,6 +128,7 @@ class Dispatch:
             "model": format_id(model_id),
             "distance": candidate.distance,
             "loss": candidate.loss,
+            "provenance": asdict(self._desk.bank.provenance_of(candidate.row)),
         }
         return kind, details
 

@@ -69,6 +69,9 @@ class Session:
         if self._driver is not None:
             self._driver.stop()
 
+    def _is_stopped(self) -> bool:
+        return self._stopped
+
     async def run(self) -> dict[str, Any]:
         """Runs to the end and returns what to tell: counts, epochs, money, books (`summary`).
 
@@ -93,7 +96,7 @@ class Session:
                 log.info("%d transactions of an earlier run settled", len(recovered))
                 await asyncio.sleep(INDEX_LAG_SECONDS)
             outbox.pool = await open_coins(reader, writer, self.wallet, self.network, self.plan, board)
-            desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger)
+            desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger, self._is_stopped)
             client = stack.enter_context(public_client())
             driver = self._driver = Driver(
                 owner=self.wallet.address,
@@ -126,7 +129,7 @@ class Session:
             board = await first_board(reader, self.network, may_advance=False)
             permit = SigningPermit(self.plan.accepted_versions)
             permit.observe(board.epoch.protocol_version, board.epoch.parameters.model_architecture_version)
-            desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger)
+            desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger, self._is_stopped)
             if self.plan.policy.scoring:
                 await self._score_everything(desk, board, ledger)
             candidates = await desk.match(board, self.wallet.address) if self.plan.epochs else {}

@@ -1,9 +1,11 @@
 """What a wallet has done and earned, from its ledger alone."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from quickstart.chain.ids import format_digest, format_id
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import EpochReport, FillState, IntentKind, IntentStatus
 from quickstart.submission.latency import latency
@@ -39,6 +41,7 @@ def summary(ledger: Ledger, *, since_epoch: int = 0, current_epoch: int | None =
         "claims_landed": ledger.counts(IntentKind.CLAIM).get(IntentStatus.LANDED, 0),
         "missed": sum(report.missed for report in reports if report.ended_by == EXHAUSTED),
         "distinct_windows": len({fill.window for fill in fills}),
+        "data": data_used(ledger),
         "epochs": [asdict(report) for report in reports],
         "latency_ms": latency(ledger.timings(since_epoch)),
         "money": {
@@ -58,3 +61,26 @@ def _lost(ledger: Ledger, reports: Sequence[EpochReport]) -> int:
     failed = ledger.counts(IntentKind.SUBMIT).get(IntentStatus.FAILED, 0)
     before = (report.lost - len(ledger.failed_subjects(IntentKind.SUBMIT, report.epoch)) for report in reports)
     return failed + sum(max(0, count) for count in before)
+
+
+def data_used(ledger: Ledger) -> dict[str, dict[str, int]]:
+    """How many submissions came from each source, and under which licence."""
+    places = [row["provenance"] or {} for row in submissions(ledger)]
+    return {
+        "sources": dict(Counter(str(place.get("source") or "(not noted)") for place in places).most_common()),
+        "licences": dict(Counter(str(place.get("licence") or "(unknown)") for place in places).most_common()),
+    }
+
+
+def submissions(ledger: Ledger) -> list[dict[str, Any]]:
+    """Every submission, ready for JSON: target, transaction, window, and where its bytes are from."""
+    return [
+        {
+            "target": format_id(submission.target_id),
+            "transaction": format_digest(submission.digest),
+            "epoch": submission.epoch,
+            "window": submission.details["window"],
+            "provenance": submission.details.get("provenance"),
+        }
+        for submission in ledger.submissions()
+    ]
