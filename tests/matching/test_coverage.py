@@ -6,7 +6,7 @@ from matching_arrays import make_columns, make_view, name, oracle, random_view
 
 from quickstart.bank import BankView
 from quickstart.matching import MatchTarget, coverage, fillable, gain_by_group
-from quickstart.matching.coverage import _directions
+from quickstart.matching.coverage import random_directions
 
 MODELS = [name("model", i) for i in range(3)]
 
@@ -16,7 +16,7 @@ def targets_of(view: BankView, seed: int, samples: int, threshold: float) -> lis
     models = tuple(view.models)
     return [
         MatchTarget(name("direction", i), direction, models, threshold)
-        for i, direction in enumerate(_directions(width, seed, samples))
+        for i, direction in enumerate(random_directions(width, seed, samples))
     ]
 
 
@@ -47,7 +47,7 @@ def test_the_seed_fixes_the_sample() -> None:
 
 
 def test_directions_are_even() -> None:
-    directions = _directions(16, 1, 4000)
+    directions = random_directions(16, 1, 4000)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, rtol=1e-6)
     assert abs(directions.mean()) < 0.01
     assert directions.std() == pytest.approx(0.25, rel=0.02)

@@ -17,6 +17,7 @@ from quickstart.cli.arguments import (
     create_secrets_parser,
     deploy_parser,
     devnet_parser,
+    plan_parser,
     status_parser,
     stop_parser,
     submit_parser,
@@ -42,6 +43,11 @@ def claim() -> NoReturn:
 def status() -> NoReturn:
     """`uv run status`."""
     _end("commands", "run_status", status_parser().parse_args())
+
+
+def plan() -> NoReturn:
+    """`uv run plan`."""
+    _end("planning", "run_plan", plan_parser().parse_args())
 
 
 def devnet() -> NoReturn:

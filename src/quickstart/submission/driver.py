@@ -21,6 +21,7 @@ from quickstart.submission.outbox import Outbox
 from quickstart.submission.progress import ProgressMeter, Reporter
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.requests import CLAIM, Requests
+from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
 
 TICK_SECONDS = 0.05
@@ -52,6 +53,7 @@ class Driver:
         self._pool = outbox.pool
         self._writer = writer
         self._requests = requests
+        self._books = ScoringBooks(writer.ledger, desk)
         self._meter = ProgressMeter(desk, writer.ledger, report)
         self._dispatch = Dispatch(owner, desk, publishing, outbox, self._changed)
         self._wake = asyncio.Event()
@@ -82,7 +84,7 @@ class Driver:
         await self._watch.refresh()
         while True:
             self._dispatch.raise_failures()
-            self._collect()
+            self._books.collect()
             if self._watch.due:
                 await self._watch.refresh()
             if self._watch.board.epoch.number != number:
@@ -115,12 +117,6 @@ class Driver:
             self._watch.hurry()
             await self._watch.refresh()
             await asyncio.sleep(TICK_SECONDS)
-
-    def _collect(self) -> None:
-        known = set(self._desk.weights_names)
-        self._desk.collect()
-        for encrypted in self._desk.weights_names.keys() - known:
-            self._writer.ledger.name_weights(encrypted, self._desk.weights_names[encrypted])
 
     def _take_requests(self) -> None:
         """Does what other commands of this wallet ask for: list claims again, and answer when they are made."""

@@ -18,7 +18,7 @@ from quickstart.chain.board import Board
 from quickstart.chain.client import Endpoints, NetworkReader, connect
 from quickstart.chain.coins import CoinPool
 from quickstart.chain.identity import ServiceInfo, service_info
-from quickstart.chain.ids import format_id
+from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.lease import FileLease, Lease
@@ -37,6 +37,7 @@ from quickstart.submission.progress import Reporter
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.reconcile import reconcile
 from quickstart.submission.requests import RequestBox, Requests
+from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
@@ -199,8 +200,9 @@ class Session:
             reader = NetworkReader(await connect(self.network.endpoints), self.network.endpoints.rpc)
             board = await self._first_board(reader)
             desk, counts = await self._open_desk(stack, ledger)
+            books = ScoringBooks(ledger, desk)
             while not self._stopped:
-                desk.collect()
+                books.collect()
                 await desk.match(board, self.wallet.address)
                 work = desk.unscored(board)
                 if not work and not desk.running:
@@ -208,8 +210,6 @@ class Session:
                 for item in work[: desk.room]:
                     desk.start(item, board)
                 await asyncio.sleep(TICK_SECONDS)
-            for encrypted, weights in desk.weights_names.items():
-                ledger.name_weights(encrypted, weights)
             candidates = await desk.match(board, self.wallet.address)
             return {
                 "dry_run": True,
@@ -228,7 +228,8 @@ class Session:
         bank = Bank(self.places.bank)
         counts = await asyncio.to_thread(fill_bank, bank, self.plan)
         executor = stack.enter_context(self.make_executor(self.places))
-        desk = ScoringDesk(bank, executor, ledger.weights_names())
+        seed = scoring_seed(self.plan.seed, self.wallet.address)
+        desk = ScoringDesk(bank, executor, ledger.weights_names(), ledger.scoring(), seed)
         stack.callback(desk.close)
         return desk, counts
 
@@ -319,6 +320,11 @@ def refuse_other_width(board: Board, rpc_url: str) -> None:
             f"the targets of {rpc_url} have width {board.width}, its models {widths or 'do not exist'}: "
             "nothing can be submitted there; name another network with --network or --rpc-url"
         )
+
+
+def scoring_seed(seed: int, address: Id32) -> int:
+    """What decides between equally good pieces: another one for each wallet, so that no two score the same."""
+    return seed ^ int.from_bytes(address[:7])
 
 
 def claims_only(policy: Policy) -> Policy:
