@@ -18,27 +18,7 @@ from quickstart.chain.ids import Id32
 from quickstart.data.filters import reject_reason
 from quickstart.data.window import WINDOW_BYTES, Provenance, Window
 
-ROOTS = (
-    "/usr/include",
-    "/usr/lib",
-    "/usr/share",
-    "/usr/local",
-    "/usr/src",
-    "/etc",
-    "/opt",
-    "/var/log",
-    sys.base_prefix,
-)
-    "/usr/include",
-    "/usr/lib",
-    "/usr/share",
-    "/usr/local",
-    "/usr/src",
-    "/etc",
-    "/opt",
-    "/var/log",
-    sys.base_prefix,
-)
+ROOTS = ("/usr/include", "/usr/lib", "/usr/share", "/usr/local", "/usr/src", "/etc", "/opt", "/var/log")
 
 ENDINGS = {
     "c": (".c", ".cc", ".cpp"),
@@ -101,7 +81,7 @@ def windows_by_kind(wanted: int, seed: int, least: int) -> dict[str, list[Window
 def _files() -> dict[str, list[Path]]:
     """Regular files by kind, each once, in an order that does not depend on the disk."""
     found: dict[str, set[Path]] = {}
-    for path in _walk({Path(root).resolve() for root in ROOTS}):
+    for path in _walk({Path(root).resolve() for root in (*ROOTS, sys.base_prefix)}):
         kind = KIND_OF.get(path.suffix) or next(
             (k for ending, k in KIND_OF.items() if path.name.endswith(ending)), None
         )
