@@ -35,11 +35,12 @@ class Outlook:
     models: Mapping[Id32, tuple[Id32, int]]
     sets: tuple[tuple[Id32, ...], ...]
     assigned: tuple[int, ...]
+    seed: int = SEED
 
     @cached_property
     def directions(self) -> NDArray[np.float32]:
         """float32 (samples, width), of length one."""
-        return random_directions(self.width, SEED, len(self.assigned))
+        return random_directions(self.width, self.seed, len(self.assigned))
 
     @property
     def targets(self) -> tuple[tuple[Id32, ...], ...]:
@@ -48,7 +49,12 @@ class Outlook:
 
     def same_sample(self, other: "Outlook") -> bool:
         """Whether both expect the same targets, at whatever threshold."""
-        return (self.width, self.sets, self.assigned) == (other.width, other.sets, other.assigned)
+        return (self.width, self.seed, self.sets, self.assigned) == (
+            other.width,
+            other.seed,
+            other.sets,
+            other.assigned,
+        )
 
     def document(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -61,6 +67,7 @@ class Outlook:
             "models": [[model_id.hex(), weights.hex(), size] for model_id, (weights, size) in self.models.items()],
             "sets": [[places[model_id] for model_id in models] for models in self.sets],
             "assigned": list(self.assigned),
+            "seed": self.seed,
         }
 
     @classmethod
@@ -80,10 +87,11 @@ class Outlook:
             models=models,
             sets=tuple(tuple(ids[place] for place in places) for places in document["sets"]),
             assigned=tuple(document["assigned"]),
+            seed=document["seed"],
         )
 
 
-def expect(board: Board, samples: int = SAMPLES) -> Outlook:
+def expect(board: Board, samples: int = SAMPLES, seed: int = SEED) -> Outlook:
     """The outlook of a board: even directions (§2), models assigned by stake and nearness (§11.6)."""
     ids = sorted(board.models)
     assigned: list[tuple[Id32, ...]] = []
@@ -91,7 +99,7 @@ def expect(board: Board, samples: int = SAMPLES) -> Outlook:
         stakes = [board.models[model_id].stake for model_id in ids]
         embeddings = np.stack([board.models[model_id].embedding for model_id in ids])
         count = board.epoch.parameters.target_models_per_target
-        directions = random_directions(embeddings.shape[1], SEED, samples)
+        directions = random_directions(embeddings.shape[1], seed, samples)
         assigned = [assign_models(direction, ids, stakes, embeddings, count) for direction in directions]
     # The models of a target compete in any order: one set, however they were ranked.
     sets = {models: place for place, models in enumerate(sorted({tuple(sorted(models)) for models in assigned}))}
@@ -103,6 +111,7 @@ def expect(board: Board, samples: int = SAMPLES) -> Outlook:
         models={model_id: _weights(board.models[model_id]) for model_id in ids},
         sets=tuple(sets),
         assigned=tuple(sets[tuple(sorted(models))] for models in assigned),
+        seed=seed,
     )
 
 

@@ -16,7 +16,7 @@ from quickstart.chain.ids import Id32
 from quickstart.planning.model_choice import Stage
 from quickstart.planning.statistics import Kind, KindStatistics, Statistics
 
-EXPLORE_WINDOWS = 20
+EXPLORE_WINDOWS = 8
 """Windows of a kind that are scored whatever other kinds promise."""
 
 LEAST_GAIN_PER_100 = 0.0001
