@@ -91,6 +91,14 @@ def status_parser() -> CommandParser:
     return parser
 
 
+def plan_parser() -> CommandParser:
+    parser = CommandParser("plan", "What to score and to cut next, by kind of data, and why; needs no network.")
+    parser.add_argument("--gpu-seconds", type=seconds, metavar="S", help="plan no more than this (default: all of it)")
+    add_state_argument(parser)
+    add_output_arguments(parser)
+    return parser
+
+
 def create_secrets_parser() -> CommandParser:
     parser = CommandParser("create-secrets", "Check .env, and create or update the secrets on Modal from it.")
     add_dry_run_argument(parser, "check .env and name what would be pushed; push nothing")

@@ -15,11 +15,11 @@ from quickstart.cli.cloud import claim_on_modal, on_modal, refuse_local_options,
 from quickstart.cli.networks import network, settings_for, storage, wallet_for
 from quickstart.cli.progress import ProgressView
 from quickstart.cli.rendering import print_claim, print_devnet, print_dry_run, print_json, print_result, print_status
-from quickstart.cli.state import open_state
+from quickstart.cli.state import ledgers_of, open_state
 from quickstart.cli.stopping import INTERRUPTED, stop_on_signals
 from quickstart.data.sources import DEFAULT_SOURCE, open_source
 from quickstart.data.window import SourcePlan, address_seed
-from quickstart.errors import EXIT_DONE, EXIT_FAILED, HeldElsewhereError, LeaseHeldError, UsageError
+from quickstart.errors import EXIT_DONE, EXIT_FAILED, HeldElsewhereError, LeaseHeldError
 from quickstart.executors.base import Executor
 from quickstart.executors.local import LocalExecutor, WorkerSettings
 from quickstart.ledger.records import AlarmKind
@@ -96,13 +96,8 @@ def run_status(arguments: argparse.Namespace) -> int:
     from quickstart.ledger.ledger import Ledger
     from quickstart.submission.summary import submissions, summary
 
-    state = arguments.state or load_settings().state
-    ledgers = sorted((state / "networks").glob("*/*/ledger.sqlite"))
-    if not ledgers:
-        raise UsageError(f"no ledger in {state} yet: run `uv run submit --network devnet` first, or name --state DIR")
-    open_state(state)
     documents: list[dict[str, Any]] = []
-    for path in ledgers:
+    for path in ledgers_of(arguments.state or load_settings().state):
         ledger = Ledger(path)
         epoch, running = ledger.latest_epoch(), live_holder(Places(path.parent).lease)
         documents.append(

@@ -18,6 +18,7 @@ from quickstart.cli.arguments import (
     deploy_parser,
     devnet_parser,
     fetch_parser,
+    plan_parser,
     status_parser,
     stop_parser,
     submit_parser,
@@ -43,6 +44,11 @@ def claim() -> NoReturn:
 def status() -> NoReturn:
     """`uv run status`."""
     _end("commands", "run_status", status_parser().parse_args())
+
+
+def plan() -> NoReturn:
+    """`uv run plan`."""
+    _end("planning", "run_plan", plan_parser().parse_args())
 
 
 def devnet() -> NoReturn:

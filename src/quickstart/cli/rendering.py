@@ -15,6 +15,7 @@ SHOWN = 10
 """Lines of a kind that a dry run prints."""
 
 MOST_SOURCES = 5
+PLAN_COLUMNS = ("kind", "windows", "scored", "gain/100", "wins", "GPU s", "filled", "next", "cut", "why")
 EPOCH_COLUMNS = ("epoch", "threshold", "targets", "fillable", "filled", "missed", "ended by")
 
 
@@ -105,6 +106,37 @@ def print_status(document: dict[str, Any]) -> None:
         _print_targets(wallet)
         _print_money(wallet["money"])
         _print_alarms(wallet["alarms"])
+
+
+def print_plan(document: dict[str, Any]) -> None:
+    """Every wallet's kinds of data: what they did, what comes next, and why."""
+    for number, wallet in enumerate(document["wallets"]):
+        if number:
+            print()
+        _row("chain", f"{wallet['chain_id']}, epoch {wallet['epoch']} when last seen")
+        _row("wallet", wallet["address"])
+        _row(
+            "coverage",
+            f"{wallet['coverage']:.1%} of targets at distance {wallet['distance_threshold']:.3f}, "
+            f"{wallet['coverage_tightest']:.1%} at the tightest, {wallet['tightest_threshold']:.3f}",
+        )
+        rows = [
+            (
+                f"{kind['source']} {kind['kind']}".strip(),
+                str(kind["windows"]),
+                f"{kind['scored']:.0f}",
+                f"{kind['gain_per_100']:.2%}",
+                f"{kind['wins']:.0%}",
+                f"{kind['gpu_seconds']:.1f}",
+                str(kind["filled"]),
+                str(kind["next_windows"]),
+                f"{kind['cut_share']:.0%}",
+                kind["why"],
+            )
+            for kind in wallet["kinds"]
+        ]
+        _print_table(PLAN_COLUMNS, rows)
+        _row("next", f"{len(wallet['pieces'])} pieces, {wallet['seconds']:.1f} GPU seconds")
 
 
 def print_devnet(urls: "DevnetUrls") -> None:

@@ -323,6 +323,33 @@ class Ledger:
         rows = self._rows("SELECT * FROM model_weights")
         return {row["encrypted_checksum"]: row["weights_checksum"] for row in rows}
 
+    # -- scoring
+
+    def add_scoring(self, scored: Iterable[tuple[Id32, int, float]]) -> None:
+        """Adds to what each model has scored: its weights checksum, windows, and the GPU seconds they took."""
+        with self._transaction() as database:
+            database.executemany(
+                "INSERT INTO scoring VALUES (?, ?, ?) ON CONFLICT (weights_checksum) "
+                "DO UPDATE SET windows = windows + excluded.windows, seconds = seconds + excluded.seconds",
+                list(scored),
+            )
+
+    def scoring(self) -> Mapping[Id32, tuple[int, float]]:
+        """Windows and GPU seconds so far, by weights checksum."""
+        rows = self._rows("SELECT * FROM scoring")
+        return {row["weights_checksum"]: (row["windows"], row["seconds"]) for row in rows}
+
+    def keep_outlook(self, epoch: int, outlook: Mapping[str, Any]) -> None:
+        """Remembers which targets were expected last, so that scoring can be planned without the network."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM outlooks WHERE epoch < ?", (epoch,))
+            database.execute("INSERT OR REPLACE INTO outlooks VALUES (?, ?)", (epoch, json.dumps(outlook)))
+
+    def outlook(self) -> Mapping[str, Any] | None:
+        """What `keep_outlook` kept last."""
+        rows = self._rows("SELECT outlook FROM outlooks ORDER BY epoch DESC LIMIT 1")
+        return json.loads(rows[0]["outlook"]) if rows else None
+
     # -- plumbing
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:

@@ -125,6 +125,18 @@ MIGRATIONS: tuple[str, ...] = (
         landed_ms INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE scoring (
+        weights_checksum BLOB PRIMARY KEY,
+        windows INTEGER NOT NULL,
+        seconds REAL NOT NULL
+    ) STRICT;
+
+    CREATE TABLE outlooks (
+        epoch INTEGER PRIMARY KEY,
+        outlook TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 

@@ -26,6 +26,7 @@ from quickstart.submission.outbox import Outbox
 from quickstart.submission.progress import ProgressMeter, Reporter
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.requests import CLAIM, Requests
+from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
 
 TICK_SECONDS = 0.05
@@ -61,6 +62,7 @@ class Driver:
         self._alarms = Alarms(writer)
         self._writer = writer
         self._requests = requests
+        self._books = ScoringBooks(writer.ledger, desk)
         self._meter = ProgressMeter(desk, writer.ledger, report)
         self._custody = Custody(publishing, writer, self._alarms, desk.bank)
         self._dispatch = Dispatch(owner, desk, publishing, self._custody, outbox, watch, writer, self._changed)
@@ -105,7 +107,7 @@ class Driver:
         while True:
             self._dispatch.raise_failures()
             self._watch.raise_failures()
-            self._collect()
+            self._books.collect()
             if await watch_versions(self._permit, self._watch.board.epoch, self._alarms):
                 reason = READ_ONLY
                 break
@@ -147,12 +149,6 @@ class Driver:
         for target_id in candidates:
             watch.sightings.matched(target_id, now_ms)
         return dict(sorted(candidates.items(), key=lambda item: -watch.sightings.known_ms(item[0])))
-
-    def _collect(self) -> None:
-        known = set(self._desk.weights_names)
-        self._desk.collect()
-        for encrypted in self._desk.weights_names.keys() - known:
-            self._writer.ledger.name_weights(encrypted, self._desk.weights_names[encrypted])
 
     def _take_requests(self, policy: Policy) -> None:
         """Does what other commands of this wallet ask for: list claims again, and answer when they are made, or when

@@ -34,6 +34,7 @@ from quickstart.submission.premises import Network, Places, Plan, Premises
 from quickstart.submission.progress import Reporter
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.rehearsal import planned_claims, planned_submissions, totals
+from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
@@ -152,8 +153,9 @@ class Session:
 
     async def _score_everything(self, desk: ScoringDesk, board: Board, ledger: Ledger) -> None:
         """Scores what the bank holds with the models of one board."""
+        books = ScoringBooks(ledger, desk)
         while not self._stopped:
-            desk.collect()
+            books.collect()
             await desk.match(board, self.wallet.address)
             work = desk.unscored(board)
             if not work and not desk.running:
@@ -161,8 +163,6 @@ class Session:
             for item in work[: desk.room]:
                 desk.start(item, board)
             await asyncio.sleep(TICK_SECONDS)
-        for encrypted, weights in desk.weights_names.items():
-            ledger.name_weights(encrypted, weights)
 
     async def _reader(self) -> NetworkReader:
         endpoints = self.network.endpoints
