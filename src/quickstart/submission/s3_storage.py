@@ -196,6 +196,8 @@ def s3_client(settings: S3Settings, read_seconds: float = READ_SECONDS) -> "S3Cl
     import boto3
     from botocore.config import Config
 
+    logging.getLogger("botocore").setLevel(logging.INFO)  # its debug lines show signed headers
+
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=read_seconds,
