@@ -4,11 +4,13 @@ The fields of `Settings` are the table: variable, meaning, default, secret or no
 README's table are made from it. Importing this module opens nothing and loads nothing heavy.
 """
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from os import environ
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +27,8 @@ from quickstart.data.filter_names import DEFAULT_FILTERS, FILTERS
 from quickstart.errors import KeyFormatError, SettingsError
 from quickstart.modal_app.prices import GPU_DOLLARS_PER_SECOND
 from quickstart.units import SHANNONS_PER_SOMA
+
+log = logging.getLogger(__name__)
 
 ENV_FILE = Path(".env")
 REMEDY = "set it in the environment or in .env (copy .env.example to .env and fill it in)"
@@ -355,6 +359,8 @@ def load_settings(*required: str, env_file: Path | None = ENV_FILE) -> Settings:
                 problems.append(f"{name} is malformed: {problem['msg'].removeprefix('Value error, ')}")
     if settings is not None:
         settings.require(*required)
+        if env_file is not None:
+            _warn_of_readers(env_file)
         return settings
     missing = [name for name in required if name not in malformed and not raw_value(name, env_file)]
     if missing and malformed:
@@ -375,6 +381,20 @@ def _env_file_problems(env_file: Path) -> Iterator[str]:
         yield f"{env_file} is not a text in UTF-8"
     except OSError as error:
         yield f"{env_file} cannot be read ({error.strerror})"
+
+
+def _warn_of_readers(env_file: Path) -> None:
+    """Tells, at the level that every command shows, when others on this machine can read secrets in `.env`; once."""
+    with suppress(OSError, UnicodeDecodeError):
+        exposed = env_file.stat().st_mode & 0o077
+        written = dotenv_values(env_file)
+        if exposed and any(row.secret and written.get(row.name) for row in settings_table()):
+            _tell_of_readers(env_file.absolute())
+
+
+@cache
+def _tell_of_readers(path: Path) -> None:
+    log.error("%s holds secrets, and others on this machine can read it: run `chmod 600 %s`", path.name, path)
 
 
 def raw_value(name: str, env_file: Path | None = ENV_FILE) -> str:

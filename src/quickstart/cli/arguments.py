@@ -84,6 +84,35 @@ def claim_parser() -> CommandParser:
     return parser
 
 
+def rebuild_parser() -> CommandParser:
+    parser = CommandParser(
+        "rebuild",
+        "Make this machine's ledger again from the chain and the bucket, with fills that another client made with the "
+        "same key; and read what bonds rest on.",
+    )
+    add_network_arguments(parser)
+    add_dry_run_argument(parser, "show what would change; change nothing")
+    add_output_arguments(parser)
+    parser.set_defaults(seed=0, detach=False)
+    return parser
+
+
+def cleanup_parser() -> CommandParser:
+    parser = CommandParser(
+        "cleanup",
+        "Remove published windows whose targets are claimed; with --all everything of ours on Modal and in the bucket.",
+    )
+    add_network_arguments(parser)
+    parser.add_argument(
+        "--all", action="store_true", help="everything on Modal and in the bucket, after a list and a yes"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --all: the answer is yes")
+    add_dry_run_argument(parser, "show what would be removed; remove nothing")
+    add_output_arguments(parser)
+    parser.set_defaults(seed=0, detach=False)
+    return parser
+
+
 def status_parser() -> CommandParser:
     parser = CommandParser("status", "What your wallets have filled and earned, from their ledgers.")
     add_state_argument(parser)

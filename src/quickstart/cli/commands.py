@@ -158,7 +158,7 @@ async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, p
         ):
             executor = _executor(arguments, state, private_hosts=is_loopback(where.endpoints.rpc))
             session = await open_session(
-                where, wallet, state, plan, storage_for, executor, view.show, _premises(where.endpoints.rpc, settings)
+                where, wallet, state, plan, storage_for, executor, view.show, premises(where.endpoints.rpc, settings)
             )
             with stop_on_signals(session.stop, view.close):
                 try:
@@ -200,7 +200,7 @@ async def _ask_holder(session: Session, held: str) -> dict[str, Any]:
     return {"asked": held.split(" signs for")[0], "interrupted": False, **answer}
 
 
-def _premises(rpc_url: str, settings: Settings) -> Premises:
+def premises(rpc_url: str, settings: Settings) -> Premises:
     """Where a node of this machine is signed for, its file lease will do; else other machines may sign too."""
     if is_loopback(rpc_url) or (bucket := settings.s3) is None:
         return Premises()

@@ -61,6 +61,25 @@ def print_dry_run(result: dict[str, Any]) -> None:
     _row("dry run", NOTHING_SENT)
 
 
+def print_rebuild(result: dict[str, Any]) -> None:
+    _print_place(result)
+    books = result["books"]
+    _row("ledger", f"{result['ledger']}; {result['fills_restored']} fills restored")
+    _row("copies", f"{result['copies']} public copies that bonds rest on" + (", not read" * result["dry_run"]))
+    _row("books", f"difference to the chain {books['difference_shannons']} shannons")
+    _print_alarms(result["alarms"])
+    if result["dry_run"]:
+        _row("dry run", "nothing was changed")
+
+
+def print_cleanup(result: dict[str, Any]) -> None:
+    _print_place(result)
+    would = "would be removed" if result["dry_run"] else "removed"
+    _row("windows", f"{len(result['removed'])} {would} ({result['bytes']} bytes), {result['kept']} kept")
+    if result["dry_run"]:
+        _row("dry run", "nothing was removed")
+
+
 def print_dry_action(document: dict[str, Any], said: str, *, as_json: bool) -> None:
     """What a command on Modal would do."""
     if as_json:

@@ -16,6 +16,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
 
+from quickstart.child_environment import secrets_hidden
 from quickstart.errors import QuickstartError, StateError, WeightsError
 from quickstart.executors.base import ScoreAnswer, ScoreDone, ScoreFailed, ScoreRequest
 
@@ -69,7 +70,7 @@ class LocalExecutor:
         self._pool = None
 
     def spawn(self, request: ScoreRequest) -> None:
-        with _deaf_children():
+        with secrets_hidden(), _deaf_children():
             if self._pool is None:
                 self._pool = self._new_pool()
             try:

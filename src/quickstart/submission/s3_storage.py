@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
+OUR_PREFIXES = ("windows/", "leases/")
 ATTEMPTS = 4
 BACKOFF = Backoff(first=0.5, longest=20.0)
 CONNECTIONS = 32
@@ -81,17 +82,36 @@ class S3Storage:
         Raises:
             SettingsError: the credentials may not delete. NetworkError, UnreachableError: as `put`.
         """
+        names = list(checksums)
+        self.remove_keys(map(object_key, names))
+        with self._lock:
+            self._known.difference_update(names)
+
+    def keys(self) -> list[str]:
+        """Every object of ours in the bucket: windows and leases. Raises as `put` does."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        for checksum in checksums:
+        found: list[str] = []
+        try:
+            for prefix in OUR_PREFIXES:
+                pages = self._client.get_paginator("list_objects_v2").paginate(
+                    Bucket=self._settings.bucket, Prefix=prefix
+                )
+                found += [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        except (BotoCoreError, ClientError) as error:
+            raise bucket_error(self._settings, s3_failure(error)) from error
+        return found
+
+    def remove_keys(self, keys: Iterable[str]) -> None:
+        """Deletes objects; what is not there is no failure. Raises as `put` does."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        for key in keys:
             # One by one: deleting many in one call needs a checksum that not every service takes.
-            delete = partial(self._client.delete_object, Bucket=self._settings.bucket, Key=object_key(checksum))
             try:
-                self._patiently(delete)
+                self._patiently(partial(self._client.delete_object, Bucket=self._settings.bucket, Key=key))
             except (BotoCoreError, ClientError) as error:
                 raise bucket_error(self._settings, s3_failure(error)) from error
-            with self._lock:
-                self._known.discard(checksum)
 
     def close(self) -> None:
         self._client.close()
@@ -195,6 +215,8 @@ def s3_client(settings: S3Settings, read_seconds: float = READ_SECONDS) -> "S3Cl
     """
     import boto3
     from botocore.config import Config
+
+    logging.getLogger("botocore").setLevel(logging.INFO)  # its debug lines show signed headers
 
     config = Config(
         connect_timeout=CONNECT_SECONDS,
