@@ -2,6 +2,7 @@
 
 import time
 
+from quickstart import clock
 from quickstart.chain.board import Board, EpochChanged, OpenTarget, TargetOpened, changes
 from quickstart.chain.client import NetworkReader
 from quickstart.chain.ids import Id32
@@ -20,14 +21,14 @@ class BoardWatch:
         self._reader = reader
         self._pause = FASTEST_POLL_SECONDS
         self.board = board
-        self.read_at = time.monotonic()
+        self.read_at = clock.now()
         self.seen: dict[Id32, OpenTarget] = dict(board.targets)
         self.ended: tuple[Board, dict[Id32, OpenTarget]] | None = None
         self.seen_ms: dict[Id32, int] = dict.fromkeys(board.targets, _now_ms())
 
     @property
     def due(self) -> bool:
-        return time.monotonic() - self.read_at >= self._pause
+        return clock.now() - self.read_at >= self._pause
 
     def hurry(self) -> None:
         """Something happened that will change the board."""
@@ -38,7 +39,7 @@ class BoardWatch:
 
         `ended` keeps the last board of the epoch before, and what was seen in it.
         """
-        started = time.monotonic()
+        started = clock.now()
         snapshot = await self._reader.board(self.board.targets)
         events = changes(self.board, snapshot)
         for event in events:

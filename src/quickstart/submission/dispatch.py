@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from quickstart import clock
 from quickstart.chain.board import Board
 from quickstart.chain.coins import Coin
 from quickstart.chain.ids import Id32, format_id
@@ -56,7 +57,7 @@ class Dispatch:
         self.claims_made: set[Id32] = set()
         self.refused: set[Id32] = set()
         self.arranging = False
-        self.last_settled = time.monotonic()
+        self.last_settled = clock.now()
 
     @property
     def in_flight(self) -> int:
@@ -129,7 +130,7 @@ class Dispatch:
             self._outbox.pool.release((coin,))
         finally:
             self.submitting.discard(kind.target_id)
-            self.last_settled = time.monotonic()
+            self.last_settled = clock.now()
 
     async def _claim(self, claim: Claim, coin: Coin, epoch: int) -> None:
         kind = ClaimRewards(claim.target_id)
@@ -142,7 +143,7 @@ class Dispatch:
         finally:
             self.claiming.discard(claim.target_id)
             self.claims_made.add(claim.target_id)
-            self.last_settled = time.monotonic()
+            self.last_settled = clock.now()
 
     async def _arrange(self, plan: Plan, epoch: int) -> None:
         kind, gas = kind_of(plan, self._owner)

@@ -1,9 +1,9 @@
 """Asks the loop what to do whenever something has changed, and has it done."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 
+from quickstart import clock
 from quickstart.chain.board import Board
 from quickstart.chain.client import NetworkReader
 from quickstart.chain.ids import Id32
@@ -77,7 +77,7 @@ class Driver:
 
         An epoch that changes meanwhile (by itself, on a real network) ends it too.
         """
-        number, started = self._watch.board.epoch.number, time.monotonic()
+        number, started = self._watch.board.epoch.number, clock.now()
         self._list_claims_again()
         await self._watch.refresh()
         while True:
@@ -92,7 +92,7 @@ class Driver:
                 reason = INTERRUPTED
                 break
             self._take_requests()
-            if self._listed_claims is None and time.monotonic() - started >= INDEX_LAG_SECONDS:
+            if self._listed_claims is None and clock.now() - started >= INDEX_LAG_SECONDS:
                 self._listed_claims = await self._list_claims()
             candidates = await self._desk.match(self._watch.board, self._owner)
             actions = decide(self._situation(candidates, policy, started), policy)
@@ -160,11 +160,13 @@ class Driver:
         idle = self._pool.idle
         listed = self._listed_claims is not None
         return Situation(
-            now=time.monotonic(),
+            now=clock.now(),
             epoch_started=started,
             board=board,
             candidates=candidates,
-            taken=ledger.taken_subjects(IntentKind.SUBMIT, number) | dispatch.submitting | dispatch.refused,
+            taken=ledger.taken_subjects(IntentKind.SUBMIT, number, board.targets)
+            | dispatch.submitting
+            | dispatch.refused,
             submitting=len(dispatch.submitting),
             published=self._publishing.published.keys(),
             publishing=self._publishing.running,

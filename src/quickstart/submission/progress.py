@@ -1,9 +1,9 @@
 """Where a run stands, for people."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from quickstart import clock
 from quickstart.chain.board import Board
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import FillState, IntentKind
@@ -45,10 +45,10 @@ class ProgressMeter:
 
     async def show(self, board: Board, in_flight: int) -> None:
         measured = (self._desk.windows_scored, board.epoch.number)
-        if measured != self._coverage_of and time.monotonic() >= self._coverage_due:
+        if measured != self._coverage_of and clock.now() >= self._coverage_due:
             self._coverage = await self._desk.coverage(board)
             self._coverage_of = measured
-            self._coverage_due = time.monotonic() + COVERAGE_EVERY_SECONDS
+            self._coverage_due = clock.now() + COVERAGE_EVERY_SECONDS
         fills = self._ledger.fill_counts()
         self._report(
             Progress(
