@@ -244,3 +244,35 @@ def test_nothing_is_settled_that_moved_nothing(ledger: Ledger) -> None:
     ledger.record(intent("t1", None, coin("a")))
     settle(ledger, "t1", changes=NOTHING, movements={"fee_value": 0})
     assert ledger.totals() == {}
+
+
+def test_what_settled_long_ago_does_not_bring_its_coins_back(ledger: Ledger) -> None:
+    """A process that slept settles late what its successor settled, whose coins have moved on since."""
+    ledger.keep_coins([coin("a")])
+    ledger.record(intent("t1", "target", coin("a")))
+    changes = CoinChanges((coin("a", 2, 900),), frozenset(), frozenset())
+    settle(ledger, "t1", changes=changes, movements={"fee_base": -100})
+    ledger.record(intent("t2", "other", coin("a", 2, 900)))
+    settle(ledger, "t2", changes=CoinChanges((coin("a", 3, 800),), frozenset(), frozenset()))
+    settle(ledger, "t1", changes=changes, movements={"fee_base": -100})
+    assert ledger.coins() == (coin("a", 3, 800),)
+
+
+def test_figures_are_as_of_the_last_commit(ledger: Ledger) -> None:
+    assert ledger.hits(3) == 0
+    ledger.add_fills([Fill(name("a"), None, 3, 1, 66_560, None, None)])
+    assert (ledger.hits(3), ledger.bond_outstanding()) == (1, 66_560)
+    ledger.mark_fill(name("a"), FillState.CLAIMED)
+    assert (ledger.hits(3), ledger.bond_outstanding()) == (1, 0)
+
+
+def test_taken_targets_are_those_asked_about_and_those_lost(ledger: Ledger) -> None:
+    for number, subject in enumerate(("pending", "landed", "failed", "refused")):
+        ledger.record(intent(f"t{number}", subject, coin(f"c{number}")))
+    settle(ledger, "t1")
+    settle(ledger, "t2", IntentStatus.FAILED)
+    ledger.refuse(name("t3"), "stale", 20)
+    asked = [name(subject) for subject in ("pending", "landed", "refused", "new")]
+    taken = ledger.taken_subjects(IntentKind.SUBMIT, 3, asked)
+    assert taken == {name("pending"), name("landed"), name("failed")}
+    assert ledger.taken_subjects(IntentKind.SUBMIT, 4, asked[1:]) == {name("landed")}

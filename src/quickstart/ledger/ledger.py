@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from quickstart.chain.coins import Coin, CoinChanges
-from quickstart.chain.ids import Id32
+from quickstart.chain.ids import Id32, derive_id
 from quickstart.chain.transactions import ObjectRef
 from quickstart.errors import StateError
 from quickstart.ledger.records import (
@@ -46,6 +46,7 @@ class Ledger:
         self._database = connect(path)
         self._lock = threading.RLock()
         self._depth = 0
+        self._kept: dict[tuple[Any, ...], list[sqlite3.Row]] = {}
 
     def close(self) -> None:
         with self._lock:
@@ -106,12 +107,18 @@ class Ledger:
         changes: CoinChanges,
         movements: Iterable[Movement],
     ) -> None:
-        """Records what an executed transaction did: its status, our coins after it, and the money it moved."""
+        """Records what an executed transaction did: its status, our coins after it, and the money it moved.
+
+        Once: one that is settled already stays as it is, since its coins may have moved on.
+        """
         with self._transaction() as database:
-            database.execute(
-                "UPDATE intents SET status = ?, outcome = ?, executed_epoch = ?, settled_ms = ? WHERE digest = ?",
+            updated = database.execute(
+                "UPDATE intents SET status = ?, outcome = ?, executed_epoch = ?, settled_ms = ? "
+                "WHERE digest = ? AND status = 'pending'",
                 (status.value, outcome, executed_epoch, settled_ms, digest),
             )
+            if not updated.rowcount:
+                return
             spent = database.execute("SELECT coin_id FROM intent_coins WHERE digest = ?", (digest,)).fetchall()
             database.executemany("DELETE FROM coins WHERE coin_id = ?", spent)
             database.executemany("DELETE FROM coins WHERE coin_id = ?", [(coin_id,) for coin_id in changes.gone])
@@ -129,7 +136,7 @@ class Ledger:
 
     def pending(self) -> tuple[Intent, ...]:
         """Intents whose outcome is not known, oldest first."""
-        rows = self._rows("SELECT * FROM intents WHERE status = 'pending' ORDER BY created_ms, digest")
+        rows = self._rows("SELECT * FROM intents WHERE status = 'pending' ORDER BY created_ms, rowid")
         return tuple(self._intent(row) for row in rows)
 
     def live_subjects(self, kind: IntentKind) -> frozenset[Id32]:
@@ -137,15 +144,20 @@ class Ledger:
         query = "SELECT subject FROM intents WHERE kind = ? AND status IN ('pending', 'landed') AND subject IS NOT NULL"
         return frozenset(row["subject"] for row in self._rows(query, kind.value))
 
-    def taken_subjects(self, kind: IntentKind, epoch: int) -> frozenset[Id32]:
-        """Targets that an intent of `kind` made in `epoch` is about, unless it was refused and so never happened."""
-        query = "SELECT subject FROM intents WHERE kind = ? AND epoch = ? AND status != 'refused'"
-        return frozenset(row["subject"] for row in self._rows(query, kind.value, epoch))
+    def taken_subjects(self, kind: IntentKind, epoch: int, among: Iterable[Id32]) -> frozenset[Id32]:
+        """Those targets `among` these that a live intent of `kind` is about, and all that one failed for in `epoch`."""
+        asked = list(among)
+        query = (
+            "SELECT subject FROM intents WHERE kind = ? AND status IN ('pending', 'landed') AND subject IS NOT NULL "
+            f"AND subject IN ({', '.join('?' * len(asked))})"
+        )
+        live = frozenset(row["subject"] for row in self._rows(query, kind.value, *asked))
+        return live | self.failed_subjects(kind, epoch)
 
     def failed_subjects(self, kind: IntentKind, epoch: int) -> frozenset[Id32]:
         """Targets for which an intent of `kind` made in `epoch` executed and failed: somebody else has them."""
         query = "SELECT subject FROM intents WHERE kind = ? AND status = 'failed' AND epoch = ? AND subject IS NOT NULL"
-        return frozenset(row["subject"] for row in self._rows(query, kind.value, epoch))
+        return frozenset(row["subject"] for row in self._figures(query, kind.value, epoch))
 
     def submissions(self) -> tuple[Submission, ...]:
         """Every submission that may have landed, oldest first."""
@@ -182,6 +194,19 @@ class Ledger:
         with self._transaction() as database:
             database.executemany("DELETE FROM coins WHERE coin_id = ?", [(coin_id,) for coin_id in coin_ids])
 
+    def replace_coin(self, known: Coin, found: Coin | None, epoch: int) -> None:
+        """Brings one coin to what the chain has (None: gone), if that is newer: somebody else used it.
+
+        The money goes under the digest of the coin's new version, or for its end under one made from its last.
+        """
+        if found is not None and found.ref.version <= known.ref.version:
+            return
+        with self._transaction():
+            self.forget_coins([known.coin_id])
+            self.keep_coins([found] if found else [])
+            balance, digest = (found.balance, found.ref.digest) if found else (0, derive_id(known.ref.digest, 0))
+            self.move(digest, [Movement("external", balance - known.balance)], epoch)
+
     def move(self, digest: Id32, movements: Iterable[Movement], epoch: int) -> None:
         """Adds money under a transaction's digest; the same item of the same transaction counts once."""
         with self._transaction() as database:
@@ -193,7 +218,7 @@ class Ledger:
     def fees(self, epoch: int) -> int:
         """Shannons of fees paid in one epoch, a day of the network."""
         query = "SELECT COALESCE(-SUM(amount), 0) AS fees FROM movements WHERE item GLOB 'fee_*' AND epoch = ?"
-        return int(self._rows(query, epoch)[0]["fees"])
+        return int(self._figures(query, epoch)[0]["fees"])
 
     def totals(self) -> Mapping[str, int]:
         """Shannons by item; their sum is what the wallet must hold on the chain."""
@@ -231,17 +256,17 @@ class Ledger:
 
     def hits(self, epoch: int) -> int:
         """Targets we filled in one epoch."""
-        return int(self._rows("SELECT COUNT(*) AS hits FROM fills WHERE epoch = ?", epoch)[0]["hits"])
+        return int(self._figures("SELECT COUNT(*) AS hits FROM fills WHERE epoch = ?", epoch)[0]["hits"])
 
     def fill_counts(self) -> Mapping[FillState, int]:
         """All our fills by what became of them."""
-        rows = self._rows("SELECT state, COUNT(*) AS number FROM fills GROUP BY state")
+        rows = self._figures("SELECT state, COUNT(*) AS number FROM fills GROUP BY state")
         return {FillState(row["state"]): row["number"] for row in rows}
 
     def bond_outstanding(self) -> int:
         """Shannons locked in fills that are not claimed yet."""
         query = "SELECT COALESCE(SUM(bond), 0) AS bond FROM fills WHERE state = 'filled'"
-        return int(self._rows(query)[0]["bond"])
+        return int(self._figures(query)[0]["bond"])
 
     def counts(self, kind: IntentKind) -> Mapping[IntentStatus, int]:
         query = "SELECT status, COUNT(*) AS number FROM intents WHERE kind = ? GROUP BY status"
@@ -361,6 +386,14 @@ class Ledger:
             except sqlite3.DatabaseError as error:
                 raise StateError(f"the ledger {self.path} cannot be read ({error}); restore a copy of it") from error
 
+    def _figures(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """Rows that are asked for many times a second and read many others: kept until something is written here."""
+        key = (query, *values)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = self._rows(query, *values)
+            return self._kept[key]
+
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._database, self._lock, self)
 
@@ -390,6 +423,7 @@ class _Transaction:
         except sqlite3.Error as failure:
             raise _state_error(self._ledger.path, failure) from failure
         finally:
+            self._ledger._kept.clear()
             if self._ledger._depth == 0 and self._database.in_transaction:
                 self._database.rollback()
             self._lock.release()

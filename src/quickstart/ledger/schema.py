@@ -137,6 +137,12 @@ MIGRATIONS: tuple[str, ...] = (
         outlook TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE INDEX failed_intents ON intents (kind, epoch, subject) WHERE status = 'failed';
+    CREATE INDEX fees_by_epoch ON movements (epoch, amount) WHERE item GLOB 'fee_*';
+    CREATE INDEX bonds_by_state ON fills (state, bond);
+    DROP INDEX fills_by_state;
+    """,
 )
 
 

@@ -13,6 +13,7 @@ from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from quickstart import clock
 from quickstart.chain.board import (
     Board,
     EpochChanged,
@@ -105,7 +106,7 @@ class BoardWatch:
         self._filled_at: dict[Id32, float] = {}
         self._foresight = Foresight(board)
         self.board = board
-        self.read_at = time.monotonic()
+        self.read_at = clock.now()
         self.seen: dict[Id32, OpenTarget] = {}
         self.seen_count = 0
         self.ended: tuple[Board, dict[Id32, OpenTarget], int] | None = None
@@ -142,7 +143,7 @@ class BoardWatch:
 
     @property
     def known_until(self) -> float:
-        """The moment (`time.monotonic`) up to which the board is known to be right, give or take the node's lag."""
+        """The moment (`clock.now`) up to which the board is known to be right, give or take the node's lag."""
         return max(self._heard_at, self.read_at) if self._proven else self.read_at
 
     @property
@@ -158,7 +159,7 @@ class BoardWatch:
     def distrust(self) -> None:
         """Something has happened that the stream does not tell in full: snapshots keep the board until it is proven."""
         self._proven = False
-        self._unread_at = time.monotonic()
+        self._unread_at = clock.now()
         self.hurry()
 
     # -- our own fills
@@ -212,7 +213,7 @@ class BoardWatch:
 
     def take(self, message: pb.Checkpoint) -> None:
         """Applies one checkpoint."""
-        self._heard_at = time.monotonic()
+        self._heard_at = clock.now()
         if self._streaming_since is None:
             self._streaming_since = self._heard_at
         if not message.transactions:
@@ -251,7 +252,7 @@ class BoardWatch:
         while True:
             self._poked.clear()
             pause = self._proof_seconds if self._proven else self._pause
-            left = self.read_at + pause - time.monotonic()
+            left = self.read_at + pause - clock.now()
             if left <= 0:
                 await self.refresh()
                 continue
@@ -267,7 +268,7 @@ class BoardWatch:
             UnreachableError, NetworkError: the node could not be read.
         """
         async with self._reading:
-            started = time.monotonic()
+            started = clock.now()
             known = self.board.targets
             snapshot = await self._reader.board(known)
             self.report.snapshots += 1
@@ -314,7 +315,7 @@ class BoardWatch:
     # -- the one place where the board changes
 
     def _apply(self, event: Event, origin: Origin) -> None:
-        now = time.monotonic()
+        now = clock.now()
         if isinstance(event, EpochChanged):
             self.ended = (self.board, self.seen, self.seen_count)
             self.seen, self.seen_count = {}, 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any
 
+from quickstart import clock
 from quickstart.chain.board import Board
 from quickstart.chain.coins import Coin
 from quickstart.chain.effects import Effects
@@ -72,7 +73,7 @@ class Dispatch:
         self.refused: set[Id32] = set()
         self.arranging = False
         self.arranging_fee = 0
-        self.last_settled = time.monotonic()
+        self.last_settled = clock.now()
 
     @property
     def in_flight(self) -> int:
@@ -166,7 +167,7 @@ class Dispatch:
             self._outbox.pool.release((coin,))
         finally:
             self.submitting.discard(target_id)
-            self.last_settled = time.monotonic()
+            self.last_settled = clock.now()
 
     async def _claim(self, claim: Claim, coin: Coin, epoch: int) -> None:
         kind = ClaimRewards(claim.target_id)
@@ -179,7 +180,7 @@ class Dispatch:
         finally:
             self.claiming.discard(claim.target_id)
             self.claims_made.add(claim.target_id)
-            self.last_settled = time.monotonic()
+            self.last_settled = clock.now()
 
     async def _arrange(self, plan: Plan, epoch: int) -> None:
         kind, gas = kind_of(plan, self._owner)

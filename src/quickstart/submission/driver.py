@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from quickstart import clock
 from quickstart.chain.board import Board
 from quickstart.chain.client import NetworkReader
 from quickstart.chain.ids import Id32
@@ -100,7 +101,7 @@ class Driver:
         An epoch that changes meanwhile (by itself, on a real network) ends it too, and so does a version of the network
         that this program does not know.
         """
-        number, started = self._watch.board.epoch.number, time.monotonic()
+        number, started = self._watch.board.epoch.number, clock.now()
         self._list_claims_again()
         self._watch.start(self._wake.set)
         await self._watch.refresh()
@@ -118,7 +119,7 @@ class Driver:
                 reason = INTERRUPTED
                 break
             self._take_requests(policy)
-            if time.monotonic() - started >= INDEX_LAG_SECONDS:
+            if clock.now() - started >= INDEX_LAG_SECONDS:
                 self._take_listed_claims()
             candidates = await self._match()
             actions = decide(self._situation(candidates, policy, started), policy)
@@ -210,12 +211,14 @@ class Driver:
         coin_plan = plan(idle, len(self._pool.reserved), policy.lanes, cost, parameters)
         listed = self._listed_claims is not None
         return Situation(
-            now=time.monotonic(),
+            now=clock.now(),
             epoch_started=started,
             board=board,
             candidates=candidates,
             expected=self._watch.expected.keys(),
-            taken=ledger.taken_subjects(IntentKind.SUBMIT, number) | dispatch.submitting | dispatch.refused,
+            taken=ledger.taken_subjects(IntentKind.SUBMIT, number, board.targets)
+            | dispatch.submitting
+            | dispatch.refused,
             submitting=len(dispatch.submitting),
             published=self._publishing.published.keys(),
             publishing=self._publishing.running,

@@ -1,10 +1,10 @@
 """Targets computed before anybody can read them, and the end of that once one is not what the chain has."""
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from quickstart import clock
 from quickstart.chain.board import Board, OpenTarget
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.spawning import SpawnRule
@@ -66,10 +66,10 @@ class Foresight:
     def doubt(self, computed: OpenTarget) -> None:
         """The chain has another target than the computed one."""
         if self.computes:
-            self._doubt = _Doubt(self._rule, computed, time.monotonic())
+            self._doubt = _Doubt(self._rule, computed, clock.now())
 
     def settle(self, known_until: float) -> None:
-        """The board is known as it was at `known_until` (`time.monotonic`): a doubt from before then is resolved."""
+        """The board is known as it was at `known_until` (`clock.now`): a doubt from before then is resolved."""
         doubt = self._doubt
         if doubt is None or known_until < doubt.since:
             return

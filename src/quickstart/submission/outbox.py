@@ -5,12 +5,14 @@ is built anew while its predecessor may have landed, and a coin version is named
 """
 
 import asyncio
+import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from quickstart import clock
 from quickstart.chain.backoff import Backoff
 from quickstart.chain.client import NetworkReader
 from quickstart.chain.coins import Coin, CoinChanges, CoinPool
@@ -27,6 +29,8 @@ from quickstart.ledger.accounts import Account, account
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import Intent, IntentKind, IntentStatus
 from quickstart.ledger.writer import LedgerWriter
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -105,15 +109,14 @@ class Outbox:
         `coins`: every coin `kind` names, already reserved in the pool; the first `gas` of them pay the fees.
 
         Raises:
-            LeaseHeldError: the lease was lost; nothing was signed.
+            LeaseHeldError: the lease was lost; nothing was signed, or what was is in the ledger for its next holder.
             UnknownVersionError: the network has become one that this program does not know; nothing was signed.
             ConflictError: a live intent already names the target or a coin; nothing was recorded or sent.
         """
         transaction = TransactionData(kind, self._wallet.address, tuple(coin.ref for coin in coins[:gas]))
         data = transaction.encode()
         self.permit.check()
-        if not self._lease.held():
-            raise LeaseHeldError("the wallet's lease was lost; nothing more is signed here")
+        self._require_lease()
         intent = Intent(
             digest=transaction.digest(),
             kind=purpose,
@@ -158,10 +161,19 @@ class Outbox:
             await asyncio.sleep(pause)
             attempt += 1
 
+    def _require_lease(self) -> None:
+        if not self._lease.held():
+            raise LeaseHeldError("the wallet's lease was lost; nothing more is signed or sent here")
+
     async def _attempt(self, intent: Intent) -> Effects | Outcome:
-        """Sends once: effects when it was executed, else what the failure means."""
+        """Sends once: effects when it was executed, else what the failure means.
+
+        The lease is asked again right before: a machine that slept meanwhile must not send what its successor, who
+        may have used the same coins, knows nothing of.
+        """
         try:
             async with self._lanes.client() as client:
+                self._require_lease()
                 response = await client.execute_transaction(intent.signed)
         except (RuntimeError, ValueError, NetworkError, UnreachableError) as error:
             return classify(error)
@@ -169,10 +181,10 @@ class Outbox:
 
     async def _find(self, digest: Id32) -> Effects | None:
         """Effects of a transaction that may have landed; None once the node has not known it for long enough."""
-        deadline = time.monotonic() + INDEX_LAG_SECONDS
+        deadline = clock.now() + INDEX_LAG_SECONDS
         while True:
-            effects = await self._reader.transaction(digest)
-            if effects is not None or time.monotonic() > deadline:
+            effects = await _answered(lambda: self._reader.transaction(digest))
+            if effects is not None or clock.now() > deadline:
                 return effects
             await asyncio.sleep(0.3)
 
@@ -204,20 +216,44 @@ class Outbox:
         read: list[Coin] = []
         for object_id in changes.unproven:
             log.warning("coin %s: its balance is not as the rules predict", format_id(object_id))
-            coin = await self._reader.coin(object_id, self._wallet.address, effects.version)
+            coin = await self._read_coin(object_id, effects.version)
             if coin is not None:
                 read.append(coin)
         return CoinChanges((*changes.written, *read), changes.gone, frozenset())
 
     async def _refuse(self, intent: Intent, refusal: Refusal) -> NotSent:
+        """Takes the intent back. What others did to its coins, with this very key, goes into the books with that: later
+        the coins will be as the ledger knows them, and nothing will be left to tell it by.
+        """
         log.warning("%s: refused, nothing happened: %s", format_digest(intent.digest), refusal)
-        await self._writer.write(lambda ledger: ledger.refuse(intent.digest, str(refusal), _now_ms()))
-        for coin in intent.coins:
-            current = await self._reader.coin(coin.coin_id, self._wallet.address)
-            self.pool.drop(coin.coin_id)
-            if current is not None:
-                self.pool.adopt(current)
+        current = {coin.coin_id: await self._read_coin(coin.coin_id) for coin in intent.coins}
+
+        def write(ledger: Ledger) -> None:
+            ledger.refuse(intent.digest, str(refusal), _now_ms())
+            for coin in ledger.coins():
+                if coin.coin_id in current:
+                    ledger.replace_coin(coin, current[coin.coin_id], intent.epoch)
+
+        await self._writer.write(write)
+        for coin_id, coin in current.items():
+            self.pool.drop(coin_id)
+            if coin is not None:
+                self.pool.adopt(coin)
         return NotSent(intent, refusal)
+
+    async def _read_coin(self, coin_id: Id32, at_least_version: int = 0) -> Coin | None:
+        return await _answered(lambda: self._reader.coin(coin_id, self._wallet.address, at_least_version))
+
+
+async def _answered(read: Callable[[], Awaitable[T]]) -> T:
+    """The answer to a read that the outcome of something sent hangs on, however long the node is out of reach."""
+    for failures in itertools.count(1):
+        try:
+            return await read()
+        except (NetworkError, UnreachableError) as error:
+            log.warning("waiting for the network: %s", error)
+            await asyncio.sleep(RESEND_BACKOFF.pause(failures))
+    raise AssertionError("the tries never end")
 
 
 def _now_ms() -> int:

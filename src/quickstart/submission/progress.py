@@ -1,10 +1,10 @@
 """Where a run stands, for people."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from quickstart import clock
 from quickstart.chain.board import Board
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import FillState, IntentKind
@@ -56,8 +56,8 @@ class ProgressMeter:
         if self._measuring is not None:
             if self._measuring.done():
                 self._coverage, self._measuring = self._measuring.result(), None
-                self._coverage_due = time.monotonic() + COVERAGE_EVERY_SECONDS
-        elif measured != self._coverage_of and time.monotonic() >= self._coverage_due:
+                self._coverage_due = clock.now() + COVERAGE_EVERY_SECONDS
+        elif measured != self._coverage_of and clock.now() >= self._coverage_due:
             self._coverage_of = measured
             self._measuring = asyncio.create_task(self._desk.coverage(board))
         fills = self._ledger.fill_counts()

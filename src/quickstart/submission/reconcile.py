@@ -64,21 +64,19 @@ async def reconcile(reader: NetworkReader, writer: LedgerWriter, owner: Id32, ep
         claimed.append(target.target_id)
         item = "bond_returned" if coin.balance == target.bond else "reward_submitter"
         movements[transaction][item] += coin.balance
-    for before, after in found.changed:
-        transaction = await reader.previous_transaction(after.coin_id) or after.coin_id
+    for _, after in found.changed:
         log.warning("coin %s was used by somebody else", format_id(after.coin_id))
-        movements[transaction]["external"] += after.balance - before.balance
     for coin in vanished:
         log.warning("coin %s is gone", format_id(coin.coin_id))
-        movements[coin.coin_id]["external"] -= coin.balance
 
     slashed = _slashed_by_others(writer.ledger.fills(FillState.FILLED), on_chain | set(claimed), epoch)
     for target_id in slashed:
         log.error("the fill of %s was judged false: its bond is lost", format_id(target_id))
 
     def write(ledger: Ledger) -> None:
-        ledger.forget_coins(coin.coin_id for coin in vanished)
-        ledger.keep_coins([*appeared, *(after for _, after in found.changed)])
+        for before, after in (*found.changed, *((coin, None) for coin in vanished)):
+            ledger.replace_coin(before, after, epoch)
+        ledger.keep_coins(appeared)
         for transaction, items in movements.items():
             ledger.move(transaction, [Movement(item, amount) for item, amount in items.items()], epoch)
         for target_id in claimed:

@@ -135,7 +135,7 @@ class Session:
                 await self._score_everything(desk, board, ledger)
             candidates = await desk.match(board, self.wallet.address) if self.plan.epochs else {}
             owner, number = self.wallet.address, board.epoch.number
-            taken = ledger.taken_subjects(IntentKind.SUBMIT, number)
+            taken = ledger.taken_subjects(IntentKind.SUBMIT, number, board.targets)
             submissions = planned_submissions(
                 candidates, board, owner, taken, ledger.bond_outstanding(), self.plan.policy
             )
