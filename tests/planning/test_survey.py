@@ -65,6 +65,15 @@ def test_statistics_are_what_counting_by_hand_gives(small: World) -> None:
         assert known.filled == (7 if kind.name == "far" else 0)
 
 
+def test_models_that_are_not_listed_count_all_the_same(small: World) -> None:
+    found = surveyed(small, [[0, 1]])
+    survey, scored = Survey(small.outlook), small.done(small.holdings[:2])
+    survey.take_in(small.view, small.holdings, scored, small.names)
+    unlisted = survey.statistics(small.holdings, scored, {}, {}, THRESHOLDS)
+    assert [known.only for known in unlisted.kinds.values()] == [known.only for known in found.kinds.values()]
+    assert [known.wins for known in unlisted.kinds.values()] == [known.wins for known in found.kinds.values()]
+
+
 def test_gain_is_what_leaving_a_window_out_costs(small: World) -> None:
     """By the brute force that checks the matcher: coverage with and without each of a kind's windows."""
     threshold = 0.45

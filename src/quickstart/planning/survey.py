@@ -141,8 +141,8 @@ class Survey:
         filled: Mapping[Kind, int],
         thresholds: tuple[float, float],
     ) -> Statistics:
-        """What was counted so far. `seconds`: of GPU a window takes, by weights; `filled`: targets filled, by kind;
-        `thresholds`: the present and the tightest distance.
+        """What was counted so far. `seconds`: of GPU a window takes, by weights, of the models to list one by one;
+        `filled`: targets filled, by kind; `thresholds`: the present and the tightest distance.
         """
         self._number_kinds(holdings)
         samples = max(1, len(self._best))
@@ -151,10 +151,11 @@ class Survey:
         only: Counter[tuple[int, int]] = Counter()  # by kind and model: targets, counted at both thresholds
         alone: Counter[int] = Counter()  # the same by row
         for threshold in thresholds:
-            single = (self._best > np.float32(1.0 - threshold)) & (self._second <= np.float32(1.0 - threshold))
-            rows = self._row[single]
-            only.update(zip(self._kind_of_row[rows].tolist(), self._winner[single].tolist(), strict=True))
+            once = (self._best > np.float32(1.0 - threshold)) & (self._second <= np.float32(1.0 - threshold))
+            rows = self._row[once]
+            only.update(zip(self._kind_of_row[rows].tolist(), self._winner[once].tolist(), strict=True))
             alone.update(rows.tolist())
+        single, won = _by_first(only), _by_first(self._won)
         squares: Counter[int] = Counter()
         for row, count in alone.items():
             squares[int(self._kind_of_row[row])] += count * count
@@ -178,8 +179,8 @@ class Survey:
                 kind=kind,
                 windows=windows[number],
                 scored=scored,
-                wins=sum(model.wins for model in models) / scored if scored else 0.0,
-                only=sum(model.only for model in models),
+                wins=won[number] / max(1, self._scored[number]),
+                only=single[number] / twice,
                 spread=math.sqrt(squares[number]) / twice,
                 filled=filled.get(kind, 0),
                 models=models,
@@ -196,3 +197,11 @@ class Survey:
                 if (holding.shard, name) in done:
                     answered.update({(self._kinds[kind], name): n for kind, n in counts.items()})
         return answered
+
+
+def _by_first(counts: Counter[tuple[int, int]]) -> Counter[int]:
+    """Counts by the first part of their key."""
+    found: Counter[int] = Counter()
+    for (first, _), count in counts.items():
+        found[first] += count
+    return found

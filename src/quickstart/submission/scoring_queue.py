@@ -44,7 +44,7 @@ class ScoringQueue:
         self._models: Mapping[Id32, ActiveModel] = {}
         self._epoch: Epoch | None = None
         self._stages: tuple[Stage, ...] = ()
-        self._staged: tuple[int, int] | None = None
+        self._staged: tuple[int, int, bool] | None = None
         self._order: list[Work] | None = None  # until something ends, or models or statistics change
 
     @property
@@ -135,11 +135,12 @@ class ScoringQueue:
         seconds = seconds_per_window(sizes, known, self.spent)
         at_it = {(work.shard, work.model_id) for work in running if work.rows is None}
         shards = self._holdings.unscored({model_id: known.get(model_id) for model_id in usable}, at_it)
-        if self._staged != (len(self._holdings.shards), len(usable)):
-            self._stages = staged(
-                (target.model_ids for target in board.targets.values()), seconds_left(shards, seconds)
-            )
-            self._staged = len(self._holdings.shards), len(usable)
+        staged_at = len(self._holdings.shards), len(usable), self._survey is None
+        if self._staged != staged_at:
+            open_now = [target.model_ids for target in board.targets.values()]
+            expected = self._survey.outlook.targets if self._survey is not None else ()
+            self._stages = staged(open_now or expected, seconds_left(shards, seconds))
+            self._staged = staged_at
         assert self._statistics is not None
         choice = plan(self._statistics, shards, self._stages, seconds, most=most, seed=self._seed)
         self.windows_left = sum(
