@@ -321,7 +321,7 @@ def test_a_million_windows_fit(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     Bank(tmp_path)
     (tmp_path / "format.json").write_text('{"format": 3}')
-    with pytest.raises(StateError, match="has format 3, this program knows 1: update it"):
+    with pytest.raises(StateError, match="has format 3, this program knows 2: update it"):
         Bank(tmp_path)
     (tmp_path / "format.json").write_text("{")
     with pytest.raises(StateError, match=r"format\.json is damaged"):

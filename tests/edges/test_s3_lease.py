@@ -10,8 +10,8 @@ from moto.server import ThreadedMotoServer
 from quickstart.chain.shared_lease import SharedLease
 from quickstart.errors import HeldElsewhereError, LeaseHeldError, NetworkError, SettingsError
 from quickstart.settings import S3Settings
+from quickstart.submission.premises import Places
 from quickstart.submission.s3_lease import S3LeaseStore, bucket_lease
-from quickstart.submission.session import Places
 
 KEY = "leases/chain/wallet"
 

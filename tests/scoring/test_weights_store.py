@@ -105,7 +105,9 @@ def slept() -> list[float]:
 
 @pytest.fixture
 def store(tmp_path: Path, slept: list[float]) -> WeightsStore:
-    downloader = Downloader(attempts=4, idle_timeout=0.5, deadline=20.0, longest_delay=7.0, sleep=slept.append)
+    downloader = Downloader(
+        private_hosts=True, attempts=4, idle_timeout=0.5, deadline=20.0, longest_delay=7.0, sleep=slept.append
+    )
     return WeightsStore(tmp_path, downloader=downloader)
 
 
@@ -219,7 +221,7 @@ def test_another_range_than_asked_is_refused(host: Any, store: WeightsStore) -> 
 
 def test_a_silent_host_runs_into_the_idle_timeout(host: Any, tmp_path: Path) -> None:
     host.faults = ["silent"]
-    store = WeightsStore(tmp_path, downloader=Downloader(attempts=1, idle_timeout=0.1))
+    store = WeightsStore(tmp_path, downloader=Downloader(private_hosts=True, attempts=1, idle_timeout=0.1))
     with pytest.raises(WeightsError, match="ReadTimeout"):
         store.fetch(manifest_of(host), KEY)
 
@@ -227,7 +229,7 @@ def test_a_silent_host_runs_into_the_idle_timeout(host: Any, tmp_path: Path) -> 
 def test_a_dripping_host_runs_into_the_deadline(host: Any, tmp_path: Path) -> None:
     host.faults = ["dripping"]
     started = time.monotonic()
-    store = WeightsStore(tmp_path, downloader=Downloader(idle_timeout=1.0, deadline=0.3))
+    store = WeightsStore(tmp_path, downloader=Downloader(private_hosts=True, idle_timeout=1.0, deadline=0.3))
     with pytest.raises(WeightsError, match=r"of \d+ bytes within 0.3 s"):
         store.fetch(manifest_of(host), KEY)
     assert time.monotonic() - started < 5
@@ -275,7 +277,7 @@ def test_a_size_that_cannot_be_kept_is_refused_unasked(host: Any, store: Weights
 
 
 def test_the_least_recently_used_file_goes_first(host: Any, tmp_path: Path, tiny_tensors: Any) -> None:
-    store = WeightsStore(tmp_path, max_bytes=5 * len(host.body) // 2)
+    store = WeightsStore(tmp_path, max_bytes=5 * len(host.body) // 2, downloader=Downloader(private_hosts=True))
     manifests = []
     for i in range(3):
         tiny_tensors["final_norm.beta"][0] = i

@@ -8,7 +8,8 @@ from scoring_places import workers
 from quickstart.chain.keys import Wallet
 from quickstart.submission.actions import Policy
 from quickstart.submission.folder_storage import FolderStorage
-from quickstart.submission.session import Network, Plan, claims_only, open_session
+from quickstart.submission.premises import Network, Plan
+from quickstart.submission.session import claims_only, open_session
 
 COST = BOND + 2_200
 CHANGE = 12_000

@@ -24,19 +24,18 @@ listed = st.lists(
 
 
 @given(listed, st.frozensets(st.integers(0, 30).map(lambda n: bytes([n]) * 32)))
-def test_own_fills_always_expired_ones_if_they_pay_others_never(
+def test_own_fills_always_and_first_others_where_the_incentive_exceeds_the_fee(
     claimable: list[ClaimableTarget], taken: frozenset[bytes]
 ) -> None:
     claims = worth_claiming(claimable, OWNER, taken, PARAMS)
     by_id = {target.target_id: target for target in claimable}
     chosen = [by_id[claim.target_id] for claim in claims]
-    assert [target.submitter for target in chosen] == sorted(
-        [target.submitter for target in chosen], key=lambda submitter: submitter is None
-    )
+    ours = [target.submitter == OWNER for target in chosen]
+    assert ours == sorted(ours, reverse=True)
     assert len({claim.target_id for claim in claims}) == len(claims)
     for target in claimable:
         claim = next((claim for claim in claims if claim.target_id == target.target_id), None)
-        if target.submitter == OTHER or target.target_id in taken:
+        if target.target_id in taken:
             assert claim is None
         elif target.submitter == OWNER:
             assert claim is not None
@@ -46,8 +45,12 @@ def test_own_fills_always_expired_ones_if_they_pay_others_never(
             assert sum(shares) == target.reward
             assert claim.details["bond"] == target.bond
         else:
-            pays = target.reward * 50 // 10_000 > 1000 + 900 + target.reward * 5 // 10_000
+            written = 900 if target.submitter is None else 1800
+            pays = target.reward * 50 // 10_000 > 1000 + written + target.reward * 5 // 10_000
             assert (claim is not None) == pays
+            if claim is not None:
+                assert not claim.details["ours"]
+                assert claim.details["expired"] == (target.submitter is None)
 
 
 def test_the_network_s_own_figures() -> None:

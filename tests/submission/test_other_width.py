@@ -9,7 +9,7 @@ from quickstart.chain.board import ActiveModel, Board, Epoch, OpenTarget
 from quickstart.chain.protocol import PARAMETERS
 from quickstart.chain.transactions import Manifest
 from quickstart.errors import UsageError
-from quickstart.submission.session import refuse_other_width
+from quickstart.submission.opening import refuse_other_width
 
 
 def board(target_width: int, *model_widths: int) -> Board:

@@ -12,7 +12,8 @@ from quickstart.executors.local import LocalExecutor, WorkerSettings
 from quickstart.ledger.ledger import Ledger
 from quickstart.submission.actions import Policy
 from quickstart.submission.folder_storage import FolderStorage
-from quickstart.submission.session import Network, Places, Plan, Session, open_session
+from quickstart.submission.premises import Network, Places, Plan
+from quickstart.submission.session import Session, open_session
 
 SOURCE = Path(__file__).parents[2] / "src" / "quickstart" / "chain"
 
@@ -28,7 +29,9 @@ class SigningForbidden(Wallet):
 
 
 def executor(places: Places) -> Executor:
-    return LocalExecutor(WorkerSettings(places.bank, places.root / "weights", 10**9, "numpy"), workers=1)
+    return LocalExecutor(
+        WorkerSettings(places.bank, places.root / "weights", 10**9, "numpy", private_hosts=True), workers=1
+    )
 
 
 async def opened(live: LiveDevnet, folder: Path) -> Session:
@@ -58,7 +61,7 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> tuple[LiveDevnet, Pat
 def test_it_says_what_it_would_do(rehearsal: tuple[LiveDevnet, Path, Session, dict[str, object]]) -> None:
     told = rehearsal[3]
     assert told["dry_run"] is True
-    assert told["windows"] == {"new": 6, "in_bank": 6, "scored": 6}
+    assert told["windows"] == {"new": 6, "rejected": {}, "in_bank": 6, "scored": 6}
     assert told["open_targets"] == 40
     assert isinstance(told["would_submit"], int)
     assert told["would_submit"] > 0  # six windows fill many of forty targets at the first threshold

@@ -5,10 +5,10 @@ tells two genesis blocks apart, so this one call is made over plain gRPC.
 """
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import grpc
 
+from quickstart.chain.channel import channel_to
 from quickstart.chain.outcomes import read_failure
 from quickstart.wire import soma_pb2
 
@@ -31,15 +31,7 @@ async def service_info(rpc_url: str) -> ServiceInfo:
         UnreachableError: nothing answers at `rpc_url`.
         NetworkError: something answers that is not a node.
     """
-    parts = urlsplit(rpc_url)
-    address = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-    secure = parts.scheme == "https"
-    channel = (
-        grpc.aio.secure_channel(address, grpc.ssl_channel_credentials())
-        if secure
-        else grpc.aio.insecure_channel(address)
-    )
-    async with channel:
+    async with channel_to(rpc_url) as channel:
         call = channel.unary_unary(
             "/soma.rpc.LedgerService/GetServiceInfo",
             request_serializer=soma_pb2.GetServiceInfoRequest.SerializeToString,

@@ -12,6 +12,7 @@ from quickstart.bank.segments import list_folders
 from quickstart.bank.shards import ShardFiles, read_shard
 from quickstart.chain.ids import Id32
 from quickstart.errors import QuickstartError, StateError, WeightsError
+from quickstart.modal_app.attempts import Attempt
 from quickstart.modal_app.messages import Message, failure
 from quickstart.scoring.engine import Engine, Weights
 from quickstart.scoring.weights_shelf import WeightsShelf
@@ -31,22 +32,25 @@ class Volumes:
 
 
 class ScoringPlace:
-    """Answers score messages, one after the other."""
+    """Answers score messages, one after the other. `note`: tells what this container is at, before it is."""
 
-    def __init__(self, volumes: Volumes, engine: Engine, container: str) -> None:
+    def __init__(self, volumes: Volumes, engine: Engine, container: str, note: Callable[[Attempt], None]) -> None:
         self._volumes = volumes
         self._engine = engine
         self._container = container
         self._read: dict[Id32, Future[Weights]] = {}  # checked; of each only the names and places of its tensors
         self._reader = ThreadPoolExecutor(1, "weights")
         self._shelf = WeightsShelf(volumes.weights, 0)
+        self._note = note
         self._started = time.monotonic()
+        self._begin("")
 
-    def score(self, message: Message) -> Message:
+    def score(self, message: Message, call_id: str) -> Message:
         """Scores a shard, or some rows of it, with one model; the segment is committed before the answer.
 
         What is there already is not scored again: Modal runs an input twice when a container was taken away.
         """
+        self._begin(call_id)
         started = time.monotonic()
         try:
             answer = self._score(message)
@@ -60,6 +64,13 @@ class ScoringPlace:
             "seconds": now - started,
             "alive_seconds": now - self._started,
         }
+
+    def _begin(self, call_id: str) -> None:
+        alive_seconds = time.monotonic() - self._started
+        try:
+            self._note(Attempt(self._container, call_id, time.time(), alive_seconds))
+        except Exception as error:  # noqa: BLE001 - whatever Modal raises: a missing note makes an estimate worse
+            log.warning("what this container is at was not noted: %s: %s", type(error).__name__, error)
 
     def _score(self, message: Message) -> Message:
         checksum = bytes.fromhex(message["weights"])

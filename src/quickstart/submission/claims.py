@@ -22,19 +22,26 @@ class Claim:
 def worth_claiming(
     claimable: Iterable[ClaimableTarget], owner: Id32, taken: Set[Id32], parameters: Parameters
 ) -> tuple[Claim, ...]:
-    """Our own fills, then expired targets of anybody that pay more than their fee; never one in `taken`."""
+    """Our own fills, then what others left lying, fills and expired targets alike, where the claimer's incentive is
+    more than the fee (§11.3); never one in `taken`. A claim of somebody else's fill pays them their share.
+    """
     own: list[Claim] = []
-    expired: list[Claim] = []
+    others: list[Claim] = []
     for target in claimable:
         if target.target_id in taken:
             continue
+        expired, ours = target.submitter is None, target.submitter == owner
         shares = ClaimShares.of(target.reward, target.bond, parameters)
-        fee = claim_fee(target.reward, parameters, expired=target.submitter is None)
-        if target.submitter == owner:
-            own.append(Claim(target.target_id, fee, _details(shares, ours=True, expired=False)))
-        elif target.submitter is None and shares.claimer > fee:
-            expired.append(Claim(target.target_id, fee, _details(shares, ours=False, expired=True)))
-    return tuple(own + expired)
+        claim = Claim(
+            target.target_id,
+            claim_fee(target.reward, parameters, expired=expired),
+            _details(shares, ours=ours, expired=expired),
+        )
+        if ours:
+            own.append(claim)
+        elif shares.claimer > claim.fee:
+            others.append(claim)
+    return tuple(own + others)
 
 
 def _details(shares: ClaimShares, *, ours: bool, expired: bool) -> dict[str, Any]:

@@ -1,137 +1,57 @@
-"""One run for one wallet on one network, from opening the ledger to closing the books.
-
-Everything that differs between a laptop, a devnet and Modal comes in as arguments: where the network is, where
-scoring runs, where bytes are published, who may end an epoch.
-"""
+"""One run for one wallet on one network, from opening the ledger to closing the books; or a rehearsal of it."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from quickstart.bank import Bank
-from quickstart.bank.filling import add_new_windows
 from quickstart.chain.board import Board
-from quickstart.chain.client import Endpoints, NetworkReader, connect
+from quickstart.chain.client import NetworkReader, connect
 from quickstart.chain.coins import CoinPool
+from quickstart.chain.feed import CheckpointFeed
 from quickstart.chain.identity import ServiceInfo, service_info
 from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
-from quickstart.chain.lease import FileLease, Lease
+from quickstart.chain.versions import SigningPermit, explain
 from quickstart.data.filters import FilterCounts
-from quickstart.data.window import WINDOW_BYTES, Source
-from quickstart.errors import FundsError, UsageError
 from quickstart.executors.base import Executor
 from quickstart.ledger.ledger import Ledger
+from quickstart.ledger.records import AlarmKind, IntentKind
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.actions import Policy
+from quickstart.submission.alarms import Alarms, watch_versions
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
-from quickstart.submission.driver import EPOCH_OVER, INTERRUPTED, TICK_SECONDS, Driver
+from quickstart.submission.claims import worth_claiming
+from quickstart.submission.driver import EPOCH_OVER, INTERRUPTED, READ_ONLY, TICK_SECONDS, Driver
 from quickstart.submission.fills import record_settled
+from quickstart.submission.opening import first_board, open_coins, open_desk
 from quickstart.submission.outbox import Outbox
+from quickstart.submission.premises import Network, Places, Plan, Premises
 from quickstart.submission.progress import Reporter
 from quickstart.submission.publishing import PublishingDesk
-from quickstart.submission.reconcile import reconcile
-from quickstart.submission.requests import RequestBox, Requests
+from quickstart.submission.rehearsal import planned_claims, planned_submissions, totals
+from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
-from quickstart.units import format_soma
+from quickstart.units import MINUTES
 
 log = logging.getLogger(__name__)
 
-SHARD_WINDOWS = 40
-"""Windows per unit of scoring: about a second of one core with the small models."""
+PATIENCE_SECONDS = 30 * MINUTES
+"""How long a run that has begun waits for a node that is away; one that begins wants an answer in seconds."""
 
 SETTLING_EPOCHS = 2
 """A fill of epoch E is claimable from E + 2 on."""
 
-AdvanceEpoch = Callable[[], Awaitable[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """Where to run. `advance_epoch` and `faucet` exist on networks of our own; None elsewhere."""
-
-    name: str
-    endpoints: Endpoints
-    advance_epoch: AdvanceEpoch | None = None
-    faucet: Callable[[], Awaitable[int]] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do. `windows`: new windows to score in this run; `epochs`: epochs of submitting, 0 to claim only."""
-
-    policy: Policy
-    epochs: int
-    windows: int
-    sources: tuple[Source, ...]
-    seed: int = 0
-    command: str = "submit"
-    dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """The folders of one wallet on one chain."""
-
-    root: Path
-
-    @classmethod
-    def of(cls, state: Path, info: ServiceInfo, wallet: Wallet) -> "Places":
-        safe = "".join(c for c in info.chain_id if c.isalnum())[:32] or "unknown"
-        return cls(state / "networks" / safe / wallet.address.hex())
-
-    @property
-    def ledger(self) -> Path:
-        return self.root / "ledger.sqlite"
-
-    @property
-    def bank(self) -> Path:
-        return self.root / "bank"
-
-    @property
-    def lease(self) -> Path:
-        return self.root / "lease"
-
-    @property
-    def requests(self) -> RequestBox:
-        return RequestBox(self.root / "requests")
-
-
-def _file_lease(places: Places, command: str) -> Lease:
-    return FileLease(places.lease, command)
-
-
-def _ledger_file(places: Places) -> AbstractContextManager[Ledger]:
-    return closing(Ledger(places.ledger))
-
-
-def _request_folder(places: Places) -> Requests:
-    return places.requests
-
-
-@dataclass(frozen=True, slots=True)
-class Premises:
-    """What stands where, by default all in the wallet's folder on this machine.
-
-    `lease`: made for a command, entered before anything else. `ledger`: opens the books, and closes them at the end of
-    the run. `requests`: where other commands leave what they want done.
-    """
-
-    lease: Callable[[Places, str], Lease] = _file_lease
-    ledger: Callable[[Places], AbstractContextManager[Ledger]] = _ledger_file
-    requests: Callable[[Places], Requests] = _request_folder
-
 
 @dataclass(slots=True)
 class Session:
-    """An open run. Use `run`; `stop` ends it early, losing nothing."""
+    """An open run. Use `run` or `rehearse`; `stop` ends it early, losing nothing."""
 
     network: Network
     wallet: Wallet
@@ -150,6 +70,9 @@ class Session:
         if self._driver is not None:
             self._driver.stop()
 
+    def _is_stopped(self) -> bool:
+        return self._stopped
+
     async def run(self) -> dict[str, Any]:
         """Runs to the end and returns what to tell: counts, epochs, money, books (`summary`).
 
@@ -160,22 +83,26 @@ class Session:
             lease = self.premises.lease(self.places, self.plan.command)
             await asyncio.to_thread(stack.enter_context, lease)  # it may have to wait for a silent holder
             ledger = stack.enter_context(self.premises.ledger(self.places))
-            reader = NetworkReader(await connect(self.network.endpoints), self.network.endpoints.rpc)
-            board = await self._first_board(reader)
+            reader = await self._reader()
+            board = await first_board(reader, self.network, may_advance=True)
             writer = LedgerWriter(ledger)
+            permit = SigningPermit(self.plan.accepted_versions)
+            if not await watch_versions(permit, board.epoch, alarms := Alarms(writer)):
+                await alarms.clear(AlarmKind.UNKNOWN_VERSION)  # of an earlier run
+            permit.check()
             lanes = Lanes(self.network.endpoints, self.plan.policy.lanes)
-            outbox = Outbox(self.wallet, lease, writer, lanes, reader, CoinPool(ledger.coins()), record_settled)
+            outbox = Outbox(self.wallet, lease, writer, lanes, reader, CoinPool(ledger.coins()), record_settled, permit)
             recovered = await outbox.recover()
             if recovered:
                 log.info("%d transactions of an earlier run settled", len(recovered))
                 await asyncio.sleep(INDEX_LAG_SECONDS)
-            await self._open_books(reader, writer, outbox, board)
-            desk, counts = await self._open_desk(stack, ledger)
+            outbox.pool = await open_coins(reader, writer, self.wallet, self.network, self.plan, board)
+            desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger, self._is_stopped)
             client = stack.enter_context(public_client())
-            self._driver = Driver(
+            driver = self._driver = Driver(
                 owner=self.wallet.address,
                 reader=reader,
-                watch=BoardWatch(reader, board),
+                watch=BoardWatch(reader, board, CheckpointFeed(self.network.endpoints.rpc)),
                 desk=desk,
                 publishing=PublishingDesk(Publisher(self.storage, client), writer),
                 outbox=outbox,
@@ -184,80 +111,62 @@ class Session:
                 report=self.report,
             )
             if self._stopped:
-                self._driver.stop()
+                driver.stop()
+            reader.patience_seconds = PATIENCE_SECONDS
             try:
-                await self._run_epochs(self._driver)
+                await self._run_epochs(driver)
             finally:
-                await self._driver.close()
-            return await self._result(board, reader, ledger, desk, counts)
+                await driver.close()
+            return await self._result(board.epoch.number, driver, reader, ledger, desk, counts)
 
     async def rehearse(self) -> dict[str, Any]:
-        """Scores and matches like `run`, but has no outbox and publishes nothing: it cannot sign or send."""
+        """What `run` would do now. It has no outbox and no storage: it cannot sign, send or publish.
+
+        Scores and matches, unless the plan is to claim only.
+        """
         with ExitStack() as stack:
-            ledger = Ledger(self.places.ledger)
-            stack.callback(ledger.close)
-            reader = NetworkReader(await connect(self.network.endpoints), self.network.endpoints.rpc)
-            board = await self._first_board(reader)
-            desk, counts = await self._open_desk(stack, ledger)
-            while not self._stopped:
-                desk.collect()
-                await desk.match(board, self.wallet.address)
-                work = desk.unscored(board)
-                if not work and not desk.running:
-                    break
-                for item in work[: desk.room]:
-                    desk.start(item, board)
-                await asyncio.sleep(TICK_SECONDS)
-            for encrypted, weights in desk.weights_names.items():
-                ledger.name_weights(encrypted, weights)
-            candidates = await desk.match(board, self.wallet.address)
-            return {
+            ledger = stack.enter_context(closing(Ledger(self.places.ledger)))
+            reader = await self._reader()
+            board = await first_board(reader, self.network, may_advance=False)
+            permit = SigningPermit(self.plan.accepted_versions)
+            permit.observe(board.epoch.protocol_version, board.epoch.parameters.model_architecture_version)
+            desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger, self._is_stopped)
+            if self.plan.policy.scoring:
+                await self._score_everything(desk, board, ledger)
+            candidates = await desk.match(board, self.wallet.address) if self.plan.epochs else {}
+            owner, number = self.wallet.address, board.epoch.number
+            taken = ledger.taken_subjects(IntentKind.SUBMIT, number, board.targets)
+            submissions = planned_submissions(
+                candidates, board, owner, taken, ledger.bond_outstanding(), self.plan.policy
+            )
+            claimed = ledger.live_subjects(IntentKind.CLAIM)
+            claims = planned_claims(worth_claiming(await reader.claimable(), owner, claimed, board.epoch.parameters))
+            return self._about(board, desk, counts) | {
                 "dry_run": True,
-                "network": self.network.name,
-                "chain_id": self.info.chain_id,
-                "address": format_id(self.wallet.address),
-                "epoch": board.epoch.number,
-                "interrupted": self._stopped,
-                "windows": {"new": counts.passed, "in_bank": desk.view().n, "scored": desk.windows_scored},
                 "open_targets": len(board.targets),
-                "would_submit": len(candidates),
+                "would_submit": len(submissions),
+                "submissions": submissions,
+                "claims": claims,
+                "totals": totals([*submissions, *claims]),
+                "withheld": [explain(permit.withheld)] if permit.withheld else [],
             }
 
-    async def _open_desk(self, stack: ExitStack, ledger: Ledger) -> tuple[ScoringDesk, FilterCounts]:
-        """The bank with this run's windows in it, and what scores them."""
-        bank = Bank(self.places.bank)
-        counts = await asyncio.to_thread(fill_bank, bank, self.plan)
-        executor = stack.enter_context(self.make_executor(self.places))
-        desk = ScoringDesk(bank, executor, ledger.weights_names())
-        stack.callback(desk.close)
-        return desk, counts
+    async def _score_everything(self, desk: ScoringDesk, board: Board, ledger: Ledger) -> None:
+        """Scores what the bank holds with the models of one board."""
+        books = ScoringBooks(ledger, desk)
+        while not self._stopped:
+            books.collect()
+            await desk.match(board, self.wallet.address)
+            work = desk.unscored(board)
+            if not work and not desk.running:
+                break
+            for item in work[: desk.room]:
+                desk.start(item, board)
+            await asyncio.sleep(TICK_SECONDS)
 
-    async def _first_board(self, reader: NetworkReader) -> Board:
-        board = await reader.board()
-        advance_epoch = None if self.plan.dry_run else self.network.advance_epoch
-        if advance_epoch is not None and not board.targets and board.models:
-            await advance_epoch()
-            await asyncio.sleep(INDEX_LAG_SECONDS)
-            board = await reader.board()
-        refuse_other_width(board, self.network.endpoints.rpc)
-        return board
-
-    async def _open_books(self, reader: NetworkReader, writer: LedgerWriter, outbox: Outbox, board: Board) -> None:
-        """Coins as the chain has them; a faucet's coins where there is one and we need some."""
-        owner = self.wallet.address
-        coins = await reconcile(reader, writer, owner, board.epoch.number)
-        needed = board.epoch.parameters.submission_cost(WINDOW_BYTES)
-        if sum(coin.balance for coin in coins) < needed * self.plan.policy.lanes and self.network.faucet:
-            await self.network.faucet()
-            await asyncio.sleep(INDEX_LAG_SECONDS)
-            coins = await reconcile(reader, writer, owner, board.epoch.number)
-        balance = sum(coin.balance for coin in coins)
-        if self.plan.epochs and balance < needed and not writer.ledger.bond_outstanding():
-            raise FundsError(
-                f"{format_id(owner)} holds {format_soma(balance)}, one submission needs {format_soma(needed)} "
-                "for bond and fees: send SOMA to that address"
-            )
-        outbox.pool = CoinPool(coins)
+    async def _reader(self) -> NetworkReader:
+        endpoints = self.network.endpoints
+        return NetworkReader(await connect(endpoints), endpoints.rpc, lambda: connect(endpoints))
 
     async def _run_epochs(self, driver: Driver) -> None:
         """Epochs of submitting, then as many of claiming as it takes, where we may end epochs."""
@@ -273,27 +182,45 @@ class Session:
             elif number and reason != EPOCH_OVER:
                 await driver.await_epoch()
             reason = await driver.run_epoch(policy)
-            if reason == INTERRUPTED:
+            if reason in (INTERRUPTED, READ_ONLY):
                 return
 
     async def _result(
-        self, board: Board, reader: NetworkReader, ledger: Ledger, desk: ScoringDesk, counts: FilterCounts
+        self,
+        first_epoch: int,
+        driver: Driver,
+        reader: NetworkReader,
+        ledger: Ledger,
+        desk: ScoringDesk,
+        counts: FilterCounts,
     ) -> dict[str, Any]:
+        """What to tell at the end: the books beside what the chain says."""
         await asyncio.sleep(INDEX_LAG_SECONDS)
-        assert self._driver is not None
-        current = self._driver.board
-        result = summary(ledger, since_epoch=board.epoch.number, current_epoch=current.epoch.number)
+        board = driver.board
+        result = summary(ledger, since_epoch=first_epoch, current_epoch=board.epoch.number)
         on_chain = sum(coin.balance for coin in await reader.coins(self.wallet.address))
         result["books"] |= {
             "chain_shannons": on_chain,
             "difference_shannons": result["books"]["ledger_shannons"] - on_chain,
         }
-        threshold = current.epoch.distance_threshold
+        threshold = board.epoch.distance_threshold
+        return (
+            self._about(board, desk, counts)
+            | {
+                "coverage": {"distance_threshold": threshold, "share": await desk.coverage(board)},
+                "feed": driver.feed,
+                "excluded_models": {model_id.hex(): reason for model_id, reason in desk.excluded.items()},
+            }
+            | result
+        )
+
+    def _about(self, board: Board, desk: ScoringDesk, counts: FilterCounts) -> dict[str, Any]:
+        """Which run this was, and what became of its windows."""
         return {
             "network": self.network.name,
             "chain_id": self.info.chain_id,
             "address": format_id(self.wallet.address),
-            "epoch": current.epoch.number,
+            "epoch": board.epoch.number,
             "interrupted": self._stopped,
             "windows": {
                 "new": counts.passed,
@@ -301,38 +228,12 @@ class Session:
                 "in_bank": desk.view().n,
                 "scored": desk.windows_scored,
             },
-            "coverage": {"distance_threshold": threshold, "share": await desk.coverage(current)},
-            "excluded_models": {k.hex(): reason for k, reason in desk.excluded.items()},
-            **result,
         }
-
-
-def refuse_other_width(board: Board, rpc_url: str) -> None:
-    """A network whose targets have a width that no model has cannot be submitted to.
-
-    Raises:
-        UsageError: naming both widths.
-    """
-    widths = sorted({len(model.embedding) for model in board.models.values()})
-    if board.targets and board.width not in widths:
-        raise UsageError(
-            f"the targets of {rpc_url} have width {board.width}, its models {widths or 'do not exist'}: "
-            "nothing can be submitted there; name another network with --network or --rpc-url"
-        )
 
 
 def claims_only(policy: Policy) -> Policy:
     """The same limits, but nothing new: no scoring, no submissions."""
     return replace(policy, max_hits_per_epoch=0, scoring=False)
-
-
-def fill_bank(bank: Bank, plan: Plan) -> FilterCounts:
-    """Cuts the run's new windows from the sources in turn, and adds them to the bank shard by shard.
-
-    Raises:
-        SourceError: no source has a usable window.
-    """
-    return add_new_windows(bank, plan.sources, plan.windows, plan.seed, SHARD_WINDOWS)
 
 
 async def open_session(
