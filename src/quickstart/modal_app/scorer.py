@@ -103,8 +103,9 @@ class ScoringPlace:
 
     def _weights(self, checksum: Id32) -> Weights:
         weights = self._read.get(checksum)
-        if weights is None or weights.exception():
-            if not self._shelf.has(checksum):
+        here = self._shelf.has(checksum)
+        if weights is None or weights.exception() or not here:
+            if not here:
                 wait(self._read.values())
                 self._volumes.reload_weights()
             weights = self._read[checksum] = self._reader.submit(self._shelf.load, checksum)
