@@ -32,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -44,18 +44,21 @@ from simulated import EveryRow, Scores, real_scores
 from threadpoolctl import threadpool_limits
 
 from quickstart.bank import Bank
-from quickstart.chain.board import Board
+from quickstart.chain.board import ActiveModel, Board, Epoch
 from quickstart.chain.client import FULL_MASK, Endpoints, NetworkReader, connect, request_faucet
 from quickstart.chain.coins import CoinPool
 from quickstart.chain.feed import CheckpointFeed
-from quickstart.chain.ids import Id32, blake2b_256
+from quickstart.chain.ids import SYSTEM_STATE_ID, Id32, blake2b_256, format_digest
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.lease import FileLease
-from quickstart.chain.protocol import scaled_threshold
+from quickstart.chain.objects import ObjectType, SharedOwner, TargetContents, object_digest
+from quickstart.chain.protocol import PARAMETERS, scaled_threshold
+from quickstart.chain.spawning import SpawnRule
 from quickstart.chain.transactions import Manifest, ObjectRef, SubmitData, TransactionData
 from quickstart.data.folder import python_library
 from quickstart.data.window import WINDOW_BYTES
+from quickstart.devnet.codec import timestamp
 from quickstart.devnet.config import MODEL_STAKE, ChainRules, DevnetConfig, DevnetUrls
 from quickstart.devnet.genesis import packaged_model
 from quickstart.devnet.keys import devnet_key
@@ -70,7 +73,7 @@ from quickstart.ledger.records import IntentKind
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.matching import MatchTarget
 from quickstart.submission.actions import Policy
-from quickstart.submission.board_watch import BoardWatch
+from quickstart.submission.board_watch import SEEN_KEPT, BoardWatch
 from quickstart.submission.driver import Driver
 from quickstart.submission.file_server import FileServer
 from quickstart.submission.fills import record_settled
@@ -95,6 +98,8 @@ GOAL_BYTES = 20
 GOAL_MS = 50
 SETTLING_SECONDS = 1.0
 UNWANTED_SECONDS = 3.0
+BOARD = 100
+CHECKPOINTS_PER_FILL = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,7 +440,7 @@ async def count_bytes(arguments: argparse.Namespace) -> dict[str, float]:
             ]
             for watch in watches:
                 watch.start(lambda: None)
-            while not watches[0].proven:
+            while not watches[0].proven:  # noqa: ASYNC110 - nobody announces it
                 await asyncio.sleep(0.1)
             before, started = (by_stream.received, by_poll.received), time.monotonic()
             for number in range(arguments.bytes_seconds):
@@ -461,11 +466,104 @@ async def count_bytes(arguments: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def replay(count: int) -> dict[str, float]:
-    """CPU of a checkpoint with a fill (others', of a known target) and of one without, at the network's width."""
-    from replayed import Replay
+async def replay(fills: int, seed: int) -> dict[str, float]:
+    """CPU of checkpoints with a fill, which spawns the next target to be filled, and of ones with bookkeeping only."""
+    models = {m.model_id: m for m in (_active(_model(number)) for number in range(FULL_MODELS))}
+    parameters = replace(PARAMETERS[5], target_embedding_dim=FULL_WIDTH)
+    epoch = Epoch(1, 0, parameters, 1.05, 12_685_185)
+    rule = SpawnRule.of(Board(epoch, models, {}))
+    assert rule is not None
+    digests = iter(lambda counter=itertools.count(seed): blake2b_256(b"%d" % next(counter)), None)
+    board = Board(epoch, models, {t.target_id: t for t in (rule.target(next(digests)) for _ in range(BOARD))})
+    feed = CheckpointFeed("http://127.0.0.1:1")
+    watch = BoardWatch(NetworkReader(None, ""), board, feed)
+    fill_us, other_us, settled = list[float](), list[float](), 0
+    for number in range(fills * CHECKPOINTS_PER_FILL):
+        is_fill = number % CHECKPOINTS_PER_FILL == 0
+        message = (
+            _fill_message(number, next(iter(watch.board.targets)), next(digests), rule)
+            if is_fill
+            else _bookkeeping(number)
+        )
+        started = time.thread_time()
+        watch.take(feed._decoded(message).checkpoint)
+        (fill_us if is_fill else other_us).append((time.thread_time() - started) * 1e6)
+        if watch.report.computed == SEEN_KEPT + BOARD:
+            settled = settled or resident_bytes()
+    if watch.report.computed != fills or watch.report.listed != BOARD:
+        raise RuntimeError(f"not every target was computed: {watch.told()}")
+    return {
+        "fill_us": statistics.mean(fill_us),
+        "bookkeeping_us": statistics.mean(other_us),
+        "grown_bytes": resident_bytes() - settled if settled else float("nan"),
+        "checkpoints": fills * CHECKPOINTS_PER_FILL,
+    }
 
-    return Replay(FULL_WIDTH, FULL_MODELS).measure(count)
+
+def _active(model: Model) -> ActiveModel:
+    assert model.commitment is not None
+    manifest, key = model.commitment.manifest, model.decryption_key
+    return ActiveModel(model.model_id, model.owner, manifest, key, model.embedding, model.stake)
+
+
+def _fill_message(number: int, target_id: Id32, digest: Id32, rule: SpawnRule) -> bytes:
+    """The wire's bytes of a checkpoint in which `target_id` is filled, in the form and size that the devnet sends."""
+    target = rule.target(digest)
+    contents = TargetContents(
+        target.embedding, target.model_ids, target.distance_threshold, target.reward, target.generation_epoch
+    )
+    spawned = object_digest(ObjectType.TARGET, target.target_id, contents.encode(), 9, SharedOwner(1), digest)
+    message = _checkpoint(number)
+    transaction = message.transactions.add(digest=format_digest(digest))
+    transaction.effects.status.success = True
+    shared, owned = pb.Owner(kind=pb.Owner.SHARED, version=1), pb.Owner(kind=pb.Owner.ADDRESS, address="11" * 32)
+    names = ((target_id, shared), (SYSTEM_STATE_ID, shared), (blake2b_256(digest), owned), (target.target_id, shared))
+    for object_id, owner in names:
+        is_new = object_id == target.target_id
+        change = transaction.effects.changed_objects.add(
+            object_id=object_id.hex(),
+            output_state=pb.ChangedObject.OUT_OBJECT_WRITE,
+            output_version=9,
+            output_digest=format_digest(spawned if is_new else digest),
+            output_owner=owner,
+            id_operation=pb.ChangedObject.OP_CREATED if is_new else pb.ChangedObject.OP_NONE,
+        )
+        if not is_new:
+            change.input_version, change.input_digest = 8, format_digest(digest)
+            change.input_owner.CopyFrom(owner)
+    return pb.SubscribeCheckpointsResponse(cursor=number, checkpoint=message).SerializeToString()
+
+
+def _bookkeeping(number: int) -> bytes:
+    """A checkpoint of a network on which nothing happens: transactions of the consensus."""
+    message = _checkpoint(number)
+    for place in range(3):
+        transaction = message.transactions.add(digest=format_digest(blake2b_256(b"%d %d" % (number, place))))
+        transaction.effects.status.success = True
+        transaction.effects.changed_objects.add(object_id="22" * 32, id_operation=pb.ChangedObject.OP_NONE)
+    return pb.SubscribeCheckpointsResponse(cursor=number, checkpoint=message).SerializeToString()
+
+
+def _checkpoint(number: int) -> pb.Checkpoint:
+    summary = pb.CheckpointSummary(epoch=1, timestamp=timestamp(time.time_ns() // 1_000_000))
+    return pb.Checkpoint(sequence_number=number, summary=summary)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+async def receive(seconds: float) -> float:
+    """Microseconds of CPU to receive one message, gRPC included: a devnet's signs of life, 200 a second."""
+    async with devnet(heartbeat_seconds=0.005, models=1) as urls:
+        count, started = 0, time.process_time()
+        ends = time.monotonic() + seconds
+        async with aclosing(CheckpointFeed(urls.rpc).checkpoints()) as items:
+            async for _ in items:
+                count += 1
+                if time.monotonic() > ends:
+                    break
+        return (time.process_time() - started) / count * 1e6
 
 
 HEADER = f"{'':19} {'hits':>5} {'rivals':>6} {'share':>6} {'lost':>5}" + "".join(
@@ -505,7 +603,12 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             if not arguments.json:
                 show(row)
     counted = await count_bytes(arguments) if arguments.bytes_seconds else {}
-    return {"races": races, "bytes": counted}
+    replayed = await replay(arguments.fills, arguments.seed) if arguments.fills else {}
+    if replayed:
+        replayed["receive_us"] = received = await receive(5.0)
+        a_second = replayed["fill_us"] + (CHECKPOINTS_PER_FILL - 1) * replayed["bookkeeping_us"]
+        replayed["core_share"] = (a_second + CHECKPOINTS_PER_FILL * received) / 1e6
+    return {"races": races, "bytes": counted, "checkpoints": replayed}
 
 
 def main() -> int:
@@ -519,6 +622,9 @@ def main() -> int:
     parser.add_argument("--churn", type=int, default=10, metavar="X", help="fills a second by the rest (10)")
     parser.add_argument("--windows", type=int, default=200, metavar="N", help="in our bank (200)")
     parser.add_argument("--bytes-seconds", type=int, default=30, metavar="S", help="of counting bytes (30)")
+    parser.add_argument(
+        "--fills", type=int, default=20_000, metavar="N", help="replayed, ten checkpoints each (20,000)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args()
@@ -529,7 +635,9 @@ def main() -> int:
     if arguments.json:
         print(json.dumps(result))
     else:
-        print(result["bytes"])
+        for part in ("bytes", "checkpoints"):
+            for name, value in result[part].items():
+                print(f"{part} {name:18} {value:15,.3f}")
     return 0
 
 

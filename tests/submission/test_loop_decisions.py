@@ -521,3 +521,14 @@ def test_more_lanes_finish_in_fewer_rounds() -> None:
             world.carry_out(actions)
             rounds[lanes] += 1
     assert rounds == {1: 8, 4: 2, 8: 1}
+
+
+def test_for_a_target_that_is_only_expected_windows_are_published_and_nothing_is_sent() -> None:
+    situation = replace(
+        NOTHING_TO_DO,
+        board=board(1),
+        candidates=candidates({1: [1], 2: [2], 3: [3], 4: [4]}),
+        expected=frozenset({target_id(2), target_id(3)}),
+        published=frozenset({window(1), window(2)}),
+    )
+    assert decide(situation, Policy()) == (Submit(candidate(1, 1)), Publish(3, window(3)))

@@ -66,16 +66,18 @@ def read_checkpoint(
                 changed.append(object_id)
         filled = [i for i in changed if i in board.targets or i in opened]
         events.extend(map(TargetFilled, filled))
-        if not filled and not any(i in filled_before for i in changed):
-            # A claim deletes its target; what else touches the state stakes, reveals, deactivates or ends the epoch.
-            unread |= SYSTEM_STATE_ID in changed and not deletes
+        if not filled and SYSTEM_STATE_ID not in changed:
             continue
         digest = parse_digest(transaction.digest)
         target_id = derive_id(digest, ID_CREATION)
-        if target_id not in made:
+        known = target_id in made and (target_id in board.targets or target_id in filled_before)
+        if not filled and not known and not any(i in filled_before for i in changed):
+            # A claim deletes its target; what else touches the state stakes, reveals, deactivates or ends the epoch.
+            unread |= not deletes
             continue
-        spawned.append(target_id)
-        if target_id in board.targets or target_id in filled_before:
+        if target_id in made:
+            spawned.append(target_id)
+        if known or target_id not in made:
             continue
         change = made[target_id]
         target = rule.target(digest) if rule is not None else None

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 FASTEST_POLL_SECONDS = 0.15
 SLOWEST_POLL_SECONDS = 2.0
-PROOF_SECONDS = 60.0
+PROOF_SECONDS = 30.0
 """Between snapshots while the stream tells everything."""
 
 INDEX_LAG_SECONDS = 0.6
@@ -48,7 +48,9 @@ REMEMBERED_SECONDS = 60.0
 """A listing that lags behind may show a filled target as open for no longer than this."""
 
 LATE_MS = 3_000
-"""A checkpoint that takes so much longer than the fastest one of the run tells of the past."""
+"""A checkpoint that takes so much longer than the fastest one of the run tells of the past; so does a stream that has
+not told of a fill of our own after so long.
+"""
 
 SEEN_KEPT = 4096
 """Targets of an epoch kept for its report, the latest: at the network's width 34 MB."""
@@ -104,6 +106,7 @@ class BoardWatch:
         self._fastest_checkpoint_ms: int | None = None
         self._opened_at: dict[Id32, float] = {}
         self._filled_at: dict[Id32, float] = {}
+        self._awaited: dict[Id32, float] = {}
         self._foresight = Foresight(board)
         self.board = board
         self.read_at = clock.now()
@@ -140,6 +143,11 @@ class BoardWatch:
     def proven(self) -> bool:
         """The stream tells everything: a snapshot has found nothing that it had not told."""
         return self._proven
+
+    @property
+    def distrusted(self) -> bool:
+        """Something has happened since the last snapshot that only a snapshot can tell."""
+        return self._unread_at > self.read_at
 
     @property
     def known_until(self) -> float:
@@ -183,6 +191,8 @@ class BoardWatch:
         written = next((change.digest for change in effects.changed if change.object_id == new_id), None)
         if written is None:
             return
+        if self._streaming_since is not None:
+            self._awaited[new_id] = time.monotonic()
         if computed is None or effects.epoch != self.board.epoch.number:
             self.distrust()
         elif is_proven(computed, Spawned(effects.digest, effects.version, written)):
@@ -209,6 +219,7 @@ class BoardWatch:
         self.report.interruptions += 1
         self.report.last_interruption = reason
         self._streaming_since = None
+        self._awaited.clear()
         self.distrust()
 
     def take(self, message: pb.Checkpoint) -> None:
@@ -216,13 +227,18 @@ class BoardWatch:
         self._heard_at = clock.now()
         if self._streaming_since is None:
             self._streaming_since = self._heard_at
+        if any(moment < self._heard_at - LATE_MS / 1000 for moment in self._awaited.values()):
+            self._awaited.clear()
+            self.distrust()
         if not message.transactions:
             return
         self.report.checkpoints += 1
         reading = read_checkpoint(message, self.board, self._filled_at, self._foresight.rule)
         late = self._is_late(message)
-        if (born_ms := time_ms(message)) is not None:
-            for target_id in reading.spawned:
+        born_ms = time_ms(message)
+        for target_id in reading.spawned:
+            self._awaited.pop(target_id, None)
+            if born_ms is not None:
                 self.sightings.born(target_id, born_ms)
         for event in reading.events:
             if late and isinstance(event, TargetOpened):
