@@ -11,7 +11,15 @@ from urllib.parse import urlsplit
 from quickstart.chain.backoff import Backoff
 from quickstart.chain.ids import Id32
 from quickstart.chain.outcomes import TransferFailure, TransferProblem, s3_failure
-from quickstart.errors import BusyError, NetworkError, QuickstartError, SettingsError, UnmappedFailure, UnreachableError
+from quickstart.errors import (
+    BusyError,
+    NetworkError,
+    QuickstartError,
+    SettingsError,
+    UnmappedFailure,
+    UnreachableError,
+    UsageError,
+)
 from quickstart.settings import S3Settings
 from quickstart.submission.storage import object_key, warn_if_rate_limited_host
 
@@ -184,6 +192,8 @@ def bucket_error(settings: S3Settings, failure: TransferFailure) -> QuickstartEr
     """A failure of the bucket as what to correct."""
     bucket = settings.bucket
     where = settings.endpoint_url or "Amazon S3"
+    if failure.detail == "RequestTimeTooSkewed":
+        return UsageError(f"{where} finds that this machine's clock is wrong: set it, and run this again")
     match failure.problem:
         case TransferProblem.NO_BUCKET:
             return SettingsError(
