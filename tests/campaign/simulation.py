@@ -150,6 +150,19 @@ class Simulation:
     # -- the run
 
     def start(self, policy: Policy | None = None) -> None:
+        self._make_run(policy)
+        assert self.run is not None
+        self._task = self.loop.create_task(self.run.work())
+        self.counts["starts"] += 1
+        self.pass_time(0.0)
+
+    def open_run(self) -> ProductRun:
+        """A run that settles what an earlier one left and then waits to be told what to do."""
+        run = self._make_run(None)
+        self.loop.run(run.open())
+        return run
+
+    def _make_run(self, policy: Policy | None) -> ProductRun:
         assert self.run is None
         made_up = made_up_bank()
         self.run = ProductRun(
@@ -162,9 +175,7 @@ class Simulation:
             self.epochs,
         )
         self.ended_by = None
-        self._task = self.loop.create_task(self.run.work())
-        self.counts["starts"] += 1
-        self.pass_time(0.0)
+        return self.run
 
     def _reached(self, point: str) -> None:
         self.node.note(point)
@@ -200,15 +211,16 @@ class Simulation:
         self._abandon()
 
     def _abandon(self) -> None:
-        node_tasks = set(self.node._running.values())
-        while tasks := [task for task in asyncio.all_tasks(self.loop) if task not in node_tasks]:
+        ended: list[asyncio.Task[Any]] = []
+        while tasks := asyncio.all_tasks(self.loop) - set(self.node._running.values()):
+            ended += tasks
             for task in tasks:
                 task.cancel()
-            with suppress(PowerCutError):
-                self.loop.run_until_complete(asyncio.wait(tasks))
-            for task in tasks:
-                if not task.cancelled():
-                    task.exception()
+            with suppress(PowerCutError):  # an action that the cut went through is looked at by its driver
+                self.loop.pass_time(0.0)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()
         self._task = None
         self._forget_run()
 
