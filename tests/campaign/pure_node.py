@@ -24,6 +24,10 @@ from quickstart.devnet.state import ChainState
 
 INDEX_LAG_SECONDS = 0.3
 UNKNOWN_OBJECT_SECONDS = 5.0
+
+STALL_SECONDS = 25.0
+"""Silence after which the SDK's client gives a connection up (`soma-protocol` §16)."""
+
 _SIGNED_PREFIX, _SIGNATURE_PREFIX = b"\x01\x00\x00\x01", b"\x01\x61\x00"
 _SIGNATURE_BYTES, _KEY_BYTES = 64, 32
 
@@ -100,8 +104,12 @@ class PureNode:
         """
         if self.clock() < self.dead_until:
             raise NotAnsweredError(sent=sent)
-        if self.clock() < self.frozen_until:
-            await asyncio.sleep(self.frozen_until - self.clock())
+        frozen = self.frozen_until - self.clock()
+        if frozen > STALL_SECONDS:
+            await asyncio.sleep(STALL_SECONDS)
+            raise NotAnsweredError(sent=True)
+        if frozen > 0:
+            await asyncio.sleep(frozen)
 
     async def execute(self, signed: bytes) -> Effects:
         """As ExecuteTransaction: first effects again for what was executed before.
@@ -110,11 +118,17 @@ class PureNode:
             Refusal: it was not executed.
             NotAnsweredError: nobody knows.
         """
-        await self.answer()
+        if self.clock() < self.dead_until:
+            raise NotAnsweredError(sent=False)
         transaction, signature, public_key = read_signed(signed)
         if not signature_is_valid(transaction, signature, public_key):
             raise ValueError("Invalid user signature: Signature is not valid: Fail to verify user sig")
-        effects = await self._executed(transaction, signature, public_key)
+        # What a frozen node was sent lies in its buffers, and is executed when it thaws, also if its client has gone.
+        work = self._begin(SignedTransaction(0, transaction, signature, public_key))
+        await asyncio.wait({work}, timeout=STALL_SECONDS)
+        if not work.done():
+            raise NotAnsweredError(sent=True)
+        effects = work.result()
         if self.lose_replies > 0:
             self.lose_replies -= 1
             self.note("reply lost", effects.digest)
@@ -122,22 +136,27 @@ class PureNode:
         await self.answer(sent=True)
         return effects
 
-    async def _executed(self, transaction: TransactionData, signature: bytes, public_key: bytes) -> Effects:
-        digest = transaction.digest()
-        done = self.state.effects.get(digest)
-        if done is not None:
-            return done
-        self.arrivals.setdefault(digest, Arrival(transaction, digest))
+    def _begin(self, given: SignedTransaction) -> "asyncio.Task[Effects]":
+        digest = given.transaction.digest()
+        self.arrivals.setdefault(digest, Arrival(given.transaction, digest))
         task = self._running.get(digest)
         if task is None:
-            task = asyncio.create_task(self._sequence(SignedTransaction(0, transaction, signature, public_key), digest))
-            self._running[digest] = task
-            task.add_done_callback(lambda _: self._running.pop(digest, None))
-        return await asyncio.shield(task)  # a caller that goes away does not take its transaction with it
+            task = self._running[digest] = asyncio.create_task(self._sequence(given, digest))
+            task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[Effects]") -> None:
+        self._running = {digest: other for digest, other in self._running.items() if other is not task}
+        if not task.cancelled():
+            task.exception()  # whoever sent it may have gone
 
     async def _sequence(self, given: SignedTransaction, digest: Id32) -> Effects:
         transaction = given.transaction
         coins = [(ref.object_id, ref.version) for ref in transaction.coins()]
+        await asyncio.sleep(max(0.0, self.frozen_until - self.clock()))
+        done = self.state.effects.get(digest)
+        if done is not None:
+            return done
         try:
             await self._wait_for_inputs(transaction)
             self._lock(transaction.coins(), digest)

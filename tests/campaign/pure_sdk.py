@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from quickstart.chain.client import NetworkReader
 from quickstart.chain.failures import FailureKind
 from quickstart.chain.ids import format_digest, format_id, parse_digest, parse_id
 from quickstart.chain.objects import AddressOwner
@@ -117,6 +118,11 @@ class PureSdk:
 
     async def get_latest_system_state(self) -> Any:
         return await self._read(lambda: state_view(self._node))
+
+
+def reader_of(node: PureNode) -> NetworkReader:
+    """The product's reader, on a client of its own."""
+    return NetworkReader(PureSdk(node), BASE_URL)
 
 
 def effects_view(effects: Effects) -> Any:

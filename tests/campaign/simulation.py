@@ -28,6 +28,7 @@ from quickstart.chain.transactions import SubmitData, TransactionData
 from quickstart.data.window import WINDOW_BYTES, Provenance, Window
 from quickstart.devnet.config import DevnetConfig
 from quickstart.devnet.inputs import SignedTransaction
+from quickstart.devnet.state import ChainState
 from quickstart.devnet.state import Coin as CoinContents
 from quickstart.errors import QuickstartError
 from quickstart.ledger.ledger import Ledger
@@ -122,20 +123,25 @@ class SimulatedEdges:
 class Simulation:
     """The world: loop, chain, the wallet's folder, and at most one run of the product at a time.
 
-    `counts`: what happened, by name. `cut_at`: so many points from now (`fail_points`) the power fails.
+    `counts`: what happened, by name. `cut_at`: so many points from now (`fail_points`), or at the next one of that
+    name, the power fails.
     """
 
-    def __init__(self, policy: Policy | None = None, *, coins: Iterable[int] = (SOMA,)) -> None:
+    def __init__(
+        self, policy: Policy | None = None, *, coins: Iterable[int] = (SOMA,), epochs: int | None = None
+    ) -> None:
+        """`epochs`: how many of them each run works through; None for as many as come."""
         self.loop = VirtualLoop()
         self.node = PureNode.on(CONFIG, first_epoch().state, self.loop.time)
         self.owner = Wallet(SECRET).address
         self.folder = scratch_folder()
         self.policy = policy or Policy(max_hits_per_epoch=None, patient=True)
+        self.epochs = epochs
         self.edges = SimulatedEdges(self.node, self.folder, MemoryStorage())
         self.run: ProductRun | None = None
         self.ended_by: BaseException | None = None
         self.counts: Counter[str] = Counter()
-        self.cut_at: int | None = None
+        self.cut_at: int | str | None = None
         self._task: asyncio.Task[None] | None = None
         for amount in coins:
             self.node.give(self.owner, amount)
@@ -144,6 +150,19 @@ class Simulation:
     # -- the run
 
     def start(self, policy: Policy | None = None) -> None:
+        self._make_run(policy)
+        assert self.run is not None
+        self._task = self.loop.create_task(self.run.work())
+        self.counts["starts"] += 1
+        self.pass_time(0.0)
+
+    def open_run(self) -> ProductRun:
+        """A run that settles what an earlier one left and then waits to be told what to do."""
+        run = self._make_run(None)
+        self.loop.run(run.open())
+        return run
+
+    def _make_run(self, policy: Policy | None) -> ProductRun:
         assert self.run is None
         made_up = made_up_bank()
         self.run = ProductRun(
@@ -153,20 +172,19 @@ class Simulation:
             Watched(self.edges, self._reached),
             policy or self.policy,
             ENDPOINTS,
+            self.epochs,
         )
         self.ended_by = None
-        self._task = self.loop.create_task(self.run.work())
-        self.counts["starts"] += 1
-        self.pass_time(0.0)
+        return self.run
 
     def _reached(self, point: str) -> None:
         self.node.note(point)
-        if self.cut_at is not None:
-            self.cut_at -= 1
-            if self.cut_at <= 0:
-                self.cut_at = None
-                self.counts[f"cut at {point}"] += 1
-                raise PowerCutError
+        if isinstance(self.cut_at, int):
+            self.cut_at = self.cut_at - 1 or point
+        if self.cut_at == point:
+            self.cut_at = None
+            self.counts[f"cut at {point}"] += 1
+            raise PowerCutError
 
     def pass_time(self, seconds: float) -> None:
         """Time passes for everything; a run that ends by itself or loses its power is cleared away."""
@@ -193,15 +211,16 @@ class Simulation:
         self._abandon()
 
     def _abandon(self) -> None:
-        node_tasks = set(self.node._running.values())
-        while tasks := [task for task in asyncio.all_tasks(self.loop) if task not in node_tasks]:
+        ended: list[asyncio.Task[Any]] = []
+        while tasks := asyncio.all_tasks(self.loop) - set(self.node._running.values()):
+            ended += tasks
             for task in tasks:
                 task.cancel()
-            with suppress(PowerCutError):
-                self.loop.run_until_complete(asyncio.wait(tasks))
-            for task in tasks:
-                if not task.cancelled():
-                    task.exception()
+            with suppress(PowerCutError):  # an action that the cut went through is looked at by its driver
+                self.loop.pass_time(0.0)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()
         self._task = None
         self._forget_run()
 
@@ -276,18 +295,18 @@ class Simulation:
         """Where the ledger is not as the chain: pending intents, coins, money, fills. For moments of rest."""
         ledger = self.books()
         try:
-            return differences(ledger, self.node, self.owner)
+            return differences(ledger, self.node.state, self.owner)
         finally:
             if self.run is None:
                 ledger.close()
 
 
-def differences(ledger: Ledger, node: PureNode, owner: Id32) -> list[str]:
+def differences(ledger: Ledger, state: ChainState, owner: Id32) -> list[str]:
     """See `Simulation.differences`."""
     found: list[str] = []
     on_chain = {
         stored.object_id: Coin(stored.ref, stored.contents.balance)
-        for stored in node.state.coins(owner)
+        for stored in state.coins(owner)
         if isinstance(stored.contents, CoinContents)
     }
     if ledger.pending():
@@ -297,7 +316,7 @@ def differences(ledger: Ledger, node: PureNode, owner: Id32) -> list[str]:
     balance, money = sum(coin.balance for coin in on_chain.values()), sum(ledger.totals().values())
     if balance != money:
         found.append(f"the books say {money}, the chain {balance}: {money - balance} shannons too many")
-    filled = {i for i, target in node.state.targets() if target.submitter == owner}
+    filled = {i for i, target in state.targets() if target.submitter == owner}
     known = {fill.target_id for fill in ledger.fills(FillState.FILLED)}
     if filled != known:
         found.append(f"{len(filled - known)} fills are unknown, {len(known - filled)} are not on the chain")

@@ -33,6 +33,7 @@ from quickstart.submission.outbox import Outbox
 from quickstart.submission.premises import Network, Places, Plan, Premises
 from quickstart.submission.progress import Reporter
 from quickstart.submission.publishing import PublishingDesk
+from quickstart.submission.reconcile import reconcile
 from quickstart.submission.rehearsal import planned_claims, planned_submissions, totals
 from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
@@ -197,6 +198,8 @@ class Session:
         """What to tell at the end: the books beside what the chain says."""
         await asyncio.sleep(INDEX_LAG_SECONDS)
         board = driver.board
+        if not ledger.pending():  # others may have claimed fills of ours, and paid us
+            await reconcile(reader, LedgerWriter(ledger), self.wallet.address, board.epoch.number)
         result = summary(ledger, since_epoch=first_epoch, current_epoch=board.epoch.number)
         on_chain = sum(coin.balance for coin in await reader.coins(self.wallet.address))
         result["books"] |= {
