@@ -174,7 +174,7 @@ class Driver:
             bond_per_submission=parameters.bond(WINDOW_BYTES),
             fees=ledger.fees(number),
             unscored=self._desk.unscored(board) if policy.scoring else (),
-            scoring=self._desk.running,
+            scoring=self._desk.running + (policy.scoring and self._desk.surveying),
             scoring_room=self._desk.room,
             claims=claims,
             claiming=len(dispatch.claiming),
