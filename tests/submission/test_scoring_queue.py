@@ -73,9 +73,9 @@ def test_nothing_is_chosen_before_the_first_survey_and_the_desk_says_that_it_wor
     score(bank, shards[0], 1.0)
     desk = ScoringDesk(bank, ToldWhatToAnswer(), NAMES)
     assert desk.unscored(BOARD) == ()
-    assert (desk.running, desk.room) == (1, 4)
+    assert desk.surveying
     assert next_shards(desk) == [shards[1]]
-    assert (desk.running, desk.left_to_score) == (0, N)
+    assert (desk.surveying, desk.left_to_score) == (False, N)
     desk.close()
 
 

@@ -239,7 +239,7 @@ class Driver:
             fee_per_submission=parameters.submission_fee,
             plan_fee=fee_of(coin_plan, parameters) if coin_plan is not None else 0,
             unscored=self._desk.unscored(board) if policy.scoring else (),
-            scoring=self._desk.running,
+            scoring=self._desk.running + (policy.scoring and self._desk.surveying),
             scoring_room=self._desk.room,
             claims=claims,
             claiming=len(dispatch.claiming),

@@ -58,8 +58,12 @@ class ScoringDesk:
 
     @property
     def running(self) -> int:
-        """Requests being worked on, and the survey without which none can be chosen."""
-        return len(self._running) + self._queue.waits
+        return len(self._running)
+
+    @property
+    def surveying(self) -> bool:
+        """Whether the last `unscored` was empty only because it is not known yet what to score."""
+        return self._queue.surveying
 
     @property
     def outlook(self) -> Outlook | None:

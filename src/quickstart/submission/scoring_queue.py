@@ -48,9 +48,9 @@ class ScoringQueue:
         self._order: list[Work] | None = None  # until something ends, or models or statistics change
 
     @property
-    def waits(self) -> bool:
-        """Whether there is no order yet, because the first survey of this bank is under way."""
-        return self._statistics is None and self._surveying is not None
+    def surveying(self) -> bool:
+        """Whether there is nothing to start, but a survey under way may yet find something."""
+        return self._surveying is not None and not self._order
 
     @property
     def outlook(self) -> Outlook | None:

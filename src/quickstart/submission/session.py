@@ -159,7 +159,7 @@ class Session:
             books.collect()
             await desk.match(board, self.wallet.address)
             work = desk.unscored(board)
-            if not work and not desk.running:
+            if not work and not desk.running and not desk.surveying:
                 break
             for item in work[: desk.room]:
                 desk.start(item, board)
