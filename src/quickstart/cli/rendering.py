@@ -16,7 +16,13 @@ SHOWN = 10
 
 MOST_SOURCES = 5
 PLAN_COLUMNS = ("kind", "windows", "scored", "gain/100", "wins", "GPU s", "filled", "next", "cut", "why")
-EPOCH_COLUMNS = ("epoch", "threshold", "targets", "fillable", "filled", "missed", "ended by")
+EPOCH_COLUMNS = ("epoch", "threshold", "targets", "fillable", "filled", "lost", "missed", "ended by")
+
+ORIGINS = {
+    "own": "that our own fills spawned",
+    "others": "that others' fills spawned",
+    "listed": "found in a listing",
+}
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -34,6 +40,7 @@ def print_result(result: dict[str, Any]) -> None:
         _row("excluded", f"model {model_id[:16]}…: {reason}")
     _print_epochs(result["epochs"])
     _print_targets(result)
+    _print_feed(result["feed"])
     _print_money(result["money"])
     _row(
         "books",
@@ -188,6 +195,7 @@ def _print_epochs(epochs: list[dict[str, Any]]) -> None:
             str(epoch["targets_seen"]),
             str(epoch["fillable"]),
             str(epoch["filled"]),
+            str(epoch["lost"]),
             str(epoch["missed"]) if epoch["ended_by"] == EXHAUSTED else "-",
             epoch["ended_by"],
         )
@@ -220,6 +228,20 @@ def _print_targets(result: dict[str, Any]) -> None:
         _row("pending", f"{result['pending']} transactions whose outcome the next run finds out")
     if latency["p50"] is not None:
         _row("latency", f"birth to submission p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms")
+    for origin, meaning in ORIGINS.items():
+        part = latency[origin]
+        if part["count"]:
+            _row("", f"{part['count']} {meaning}: p50 {part['p50']:.0f} ms, p95 {part['p95']:.0f} ms")
+
+
+def _print_feed(feed: dict[str, Any]) -> None:
+    """How new targets became known."""
+    text = f"{feed['computed']} targets computed, {feed['listed']} listed, {feed['snapshots']} snapshots"
+    if feed["interruptions"]:
+        text += f", stream interrupted {feed['interruptions']} times"
+    _row("feed", text)
+    if feed["mismatch"]:
+        _row("", f"nothing was computed after: {feed['mismatch']}")
 
 
 def _print_alarms(alarms: list[dict[str, Any]]) -> None:
