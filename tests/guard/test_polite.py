@@ -39,8 +39,9 @@ def test_a_breaker_opens_longer_each_time_and_closes_with_a_success() -> None:
 
 
 def test_node_and_bucket_under_limits_and_away() -> None:
-    found = promise("polite").run(0.5, seed=5)
+    found = promise("polite").run(0.3, seed=5)
     assert found["lost"] == 0, found
+    assert found["runs"]["filled"] == 6 * 2 and found["runs"]["refused"] > 10, found
     for part in (found["node"], found["bucket"]):
         assert part["refused"] > 5, found
         assert 3 < part["calls_while_away"] <= 100, found

@@ -144,7 +144,15 @@ def test_windows_go_when_all_their_targets_are_claimed(tmp_path: Path) -> None:
         with place.ledger() as ledger:
             for fill in fills:
                 ledger.mark_fill(fill.target_id, FillState.FILLED)
+            for copy in ledger.published():  # and six hours have passed: the next run reads them again
+                ledger.publish(replace(copy, verified_ms=0))
+        (place.run.places.root / "published" / "windows" / needed.hex()).unlink()
         place.claim(tmp_path)
+        assert place.objects() == published  # what was lost was put back
+        with place.ledger() as ledger:
+            rested_on = {fill.window for fill in fills}
+            assert all(copy.verified_ms for copy in ledger.published() if copy.window in rested_on)
+            assert ledger.alarms() == ()
         other = tmp_path / "other.sqlite"
         with closing(Ledger(other)) as ledger:  # another wallet that publishes in the same bucket
             ledger.add_fills([Fill(b"t" * 32, None, 1, 1, 1, needed, None)])

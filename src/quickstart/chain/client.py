@@ -84,8 +84,8 @@ class NetworkReader:
     """Reads the network through a client of its own.
 
     Every method raises `UnreachableError` when the node does not answer at all and `NetworkError` when a read
-    still fails after a few tries, and for longer than `patience_seconds`. `reconnect` makes a new client where a
-    connection has failed: the SDK does not always recover one.
+    still fails after a few tries, and for longer than `patience_seconds` (`away_seconds` when nothing answers at its
+    address). `reconnect` makes a new client where a connection has failed: the SDK does not always recover one.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class NetworkReader:
         self._sleep = sleep
         self._left_out: set[Id32] = set()
         self.patience_seconds = 0.0
+        self.away_seconds = 0.0
 
     @property
     def is_away(self) -> bool:
@@ -237,7 +238,9 @@ class NetworkReader:
                 if failure.not_found:
                     raise _NotFound from error
                 tries += 1
-                patient = tries < READ_TRIES or self._breaker.clock() - started < self.patience_seconds
+                away = failure.problem is ReadProblem.UNREACHABLE
+                patience = self.away_seconds if away else self.patience_seconds
+                patient = tries < READ_TRIES or self._breaker.clock() - started < patience
                 if not (failure.retryable and patient):
                     raise failure.as_error() from error
                 pause = self._breaker.failed(failure.retry_after_seconds)

@@ -39,12 +39,15 @@ from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
-from quickstart.units import MINUTES
+from quickstart.units import MINUTES, SECONDS
 
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 30 * MINUTES
 """How long a run that has begun waits for a node that is away; one that begins wants an answer in seconds."""
+
+OPENING_SECONDS = 20 * SECONDS
+"""How long one that begins waits for a node that answers, but is busy."""
 
 SETTLING_EPOCHS = 2
 """A fill of epoch E is claimable from E + 2 on."""
@@ -113,7 +116,7 @@ class Session:
             )
             if self._stopped:
                 driver.stop()
-            reader.patience_seconds = PATIENCE_SECONDS
+            reader.patience_seconds = reader.away_seconds = PATIENCE_SECONDS
             try:
                 await self._run_epochs(driver)
             finally:
@@ -167,7 +170,9 @@ class Session:
 
     async def _reader(self) -> NetworkReader:
         endpoints = self.network.endpoints
-        return NetworkReader(await connect(endpoints), endpoints.rpc, lambda: connect(endpoints))
+        reader = NetworkReader(await connect(endpoints), endpoints.rpc, lambda: connect(endpoints))
+        reader.patience_seconds = OPENING_SECONDS
+        return reader
 
     async def _run_epochs(self, driver: Driver) -> None:
         """Epochs of submitting, then as many of claiming as it takes, where we may end epochs."""
