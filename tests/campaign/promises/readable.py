@@ -154,7 +154,9 @@ def _begin(here: Place, window: Window, fault: str) -> None:
 async def _simulate(hours: int, count: int, seed: int) -> dict[str, Any]:
     rng = random.Random(seed)
     windows = windows_of(count, seed)
-    found = dict.fromkeys(("checks", "faults", "alarms", "put_back", "late_checks", "late_alarms", "wrongly_signed"), 0)
+    found = dict.fromkeys(
+        ("checks", "faults", "alarms", "recovered", "late_checks", "late_alarms", "wrongly_signed"), 0
+    )
     with place(windows) as here:
         world = here.world
         await _publish_all(here)
@@ -211,7 +213,7 @@ async def _judge(
             found["wrongly_signed"] += 1
         return
     if copy.window in broken_since and alarm is None and last_good[copy.window] < broken_since[copy.window]:
-        found["put_back"] += (here.root / object_key(copy.window)).read_bytes() == window.data
+        found["recovered"] += (here.root / object_key(copy.window)).read_bytes() == window.data
     if alarm is not None:
         found["late_alarms"] += 1  # it is readable again: the alarm must be over
     last_good[copy.window] = world.now
