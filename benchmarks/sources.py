@@ -1,5 +1,5 @@
-"""Sources against stand-ins of the hub and of the archive, which run in this process too: contents at 100 ms of latency,
-concurrently and one at a time in the same run, and windows a second by source.
+"""Sources against stand-ins of the hub and of the archive, which run in this process too: contents at 100 ms of
+latency, concurrently and one at a time in the same run, and windows a second by source.
 
 uv run python benchmarks/sources.py
 """

@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import sys
 
 import pytest
 from conftest import OpenSource
@@ -188,3 +189,13 @@ def test_any_set_of_the_hub(opened: OpenSource, hub: HubStandIn) -> None:
     hub.repositories["me/lines"].card.update(card)
     found = places(read(opened("hf:me/lines:small:dev:text")))
     assert {place.path.split("#")[0] for place in found} == {"more/train-2.jsonl"}
+
+
+@pytest.mark.parametrize("name", ["stack-v2", "fineweb-edu", "hf:someone/some-set", "parquet:x.parquet"])
+def test_without_the_extra_a_source_of_tables_says_what_to_install(
+    opened: OpenSource, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # what `find_spec` sees where it is not installed
+    with pytest.raises(SourceError, match=r"needs the extra `data`: `uv sync --extra data`"):
+        opened(name)
+    opened("python-library")

@@ -54,6 +54,7 @@ def held(standin: FakeModal) -> dict[str, dict[str, str]]:
 
 def dotenv(folder: Path, values: dict[str, str]) -> None:
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    (folder / ".env").chmod(0o600)
 
 
 def silent(done: Finished) -> None:

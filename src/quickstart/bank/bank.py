@@ -137,10 +137,10 @@ class Bank:
         """The names of all windows in the bank, as a new set."""
         return set(self._row_of)
 
-    def provenance(self) -> Iterator[Provenance]:
-        """Where each window came from, in the order of rows."""
+    def provenance(self, shard: ShardId | None = None) -> Iterator[Provenance]:
+        """Where each window came from, of one shard or of all, in the order of rows."""
         with disk_errors(self.root):
-            for files in self._order:
+            for files in self._order if shard is None else (self._shards[shard],):
                 yield from files.provenance()
 
     def is_scored(self, shard: ShardId, weights_checksum: Id32) -> bool:

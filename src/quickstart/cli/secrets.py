@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from quickstart.cli.rendering import print_json
+from quickstart.cli.rendering import print_dry_action, print_json
 from quickstart.data.sources import is_of_this_machine
 from quickstart.errors import EXIT_DONE
 from quickstart.modal_app.account import modal_errors
@@ -34,12 +34,15 @@ def run_create_secrets(arguments: argparse.Namespace) -> int:
     settings = load_settings(KEY_NAME, *publishing_names())
     values = secret_values(settings)
     wanted = {SECRETS: values, DATA_SECRET: {name: values[name] for name in DATA_NAMES}}
+    named = {name: sorted(key for key, value in content.items() if value) for name, content in wanted.items()}
+    if arguments.dry_run:
+        said = "; ".join(f"would push {name}: {', '.join(keys) or 'empty'}" for name, keys in named.items())
+        print_dry_action({"would_push": named}, said, as_json=arguments.json)
+        return EXIT_DONE
     with modal_errors():
         for name, content in wanted.items():
             push(name, content)
-    document = {
-        "secrets": {name: sorted(key for key, value in content.items() if value) for name, content in wanted.items()}
-    }
+    document = {"secrets": named}
     if arguments.json:
         print_json(document)
         return EXIT_DONE

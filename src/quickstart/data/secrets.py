@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from detect_secrets.plugins.base import RegexBasedDetector
+    pass
 
 _DETECTORS = {
     "artifactory": "ArtifactoryDetector",
@@ -105,6 +105,6 @@ def _detectors() -> tuple[tuple[re.Pattern[str] | None, Sequence[re.Pattern[str]
         (re.compile(r"""[A-Za-z0-9/+_=-]{24}["']"""), (_PASSWORD,)),
     ]
     for module, name in _DETECTORS.items():
-        detector: RegexBasedDetector = getattr(import_module(f"detect_secrets.plugins.{module}"), name)()
-        found.append((re.compile(_FIRST[module]) if module in _FIRST else None, detector.denylist))
+        detector = getattr(import_module(f"detect_secrets.plugins.{module}"), name)()
+        found.append((re.compile(_FIRST[module]) if module in _FIRST else None, tuple(detector.denylist)))
     return tuple(found)

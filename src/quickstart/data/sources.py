@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,9 @@ DEFAULT_SOURCE = "python-library"
 
 LOCAL = ("dir:", "parquet:", "text-lines:")
 
+OF_TABLES = frozenset({"stack-v2", "starcoder", "fineweb-edu", "swe-bench", "hf", "parquet"})
+"""Read with what only the extra `data` brings."""
+
 
 def open_source(text: str, settings: Settings) -> Source:
     """The source of that name; a name without one of the known beginnings is a folder.
@@ -68,6 +72,8 @@ class _Opener:
         opener = _OPENERS.get(head)
         if opener is None:
             return FolderSource(Path(text).expanduser())
+        if head in OF_TABLES and find_spec("pyarrow") is None:
+            raise SourceError(f"the source {head} needs the extra `data`: `uv sync --extra data` installs it")
         return opener(self, rest)
 
     @cached_property

@@ -92,7 +92,7 @@ async def open_desk(
     bank = Bank(places.bank)
     counts = await asyncio.to_thread(fill_bank, bank, plan, stopped)
     executor = stack.enter_context(make_executor(places))
-    desk = ScoringDesk(bank, executor, ledger.weights_names())
+    desk = ScoringDesk(bank, executor, ledger.weights_names(), ledger.scoring(), plan.seed)
     stack.callback(desk.close)
     return desk, counts
 

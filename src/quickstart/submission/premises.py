@@ -36,7 +36,8 @@ class Network:
 class Plan:
     """What to do. `windows`: new windows to score in this run; `epochs`: epochs of submitting, 0 to claim only.
 
-    `seed`: the order in which sources are read; `filters`: kinds of window left out.
+    `seed`: the order in which sources are read; `filters`: kinds of window left out. `accepted_versions`: unknown ones
+    under which a person lets us sign (`chain.versions`).
     """
 
     policy: Policy
@@ -47,6 +48,7 @@ class Plan:
     filters: tuple[str, ...] = DEFAULT_FILTERS
     command: str = "submit"
     dry_run: bool = False
+    accepted_versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
