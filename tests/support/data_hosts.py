@@ -21,6 +21,9 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 GOOD_TOKEN, NEW_TOKEN, EXPIRED_TOKEN = "hf_" + "good" * 9, "hf_" + "fresh" * 7, "hf_" + "stale" * 7
 """A token whose owner has accepted all terms, one whose owner has accepted none, and one that is no longer valid."""
 
+OpenSource = Callable[..., Any]
+"""Opens a source by name at the stand-ins; `token` is what HF_TOKEN says."""
+
 PAGE = 3
 """Entries of one page of a listing: small, so that the pages after the first are read too."""
 

@@ -8,10 +8,6 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 _DETECTORS = {
     "artifactory": "ArtifactoryDetector",
