@@ -50,8 +50,8 @@ class News:
         self._awaited.clear()
 
     def added_to(self, snapshot: Board, board: Board, shown_at: float) -> Board:
-        """A snapshot that shows the chain as of `shown_at` (`time.monotonic`) or later, brought up to date: without what
-        was filled lately, and with what on `board` was opened since.
+        """A snapshot that shows the chain as of `shown_at` (`time.monotonic`) or later, brought up to date: without
+        what was filled lately, and with what on `board` was opened since.
         """
         targets = {k: target for k, target in snapshot.targets.items() if k not in self._filled}
         for target_id, target in board.targets.items():
