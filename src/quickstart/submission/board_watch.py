@@ -31,6 +31,7 @@ from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.spawning import Spawned, is_proven, spawned_id
 from quickstart.ledger.records import Origin
 from quickstart.submission.foresight import Foresight
+from quickstart.submission.news import News
 from quickstart.submission.sightings import Sightings, forget_oldest
 from quickstart.wire import soma_pb2 as pb
 
@@ -44,16 +45,13 @@ PROOF_SECONDS = 30.0
 INDEX_LAG_SECONDS = 0.6
 """A listing read this long after an execution shows it: twice the lag measured on the real node."""
 
-REMEMBERED_SECONDS = 60.0
-"""A listing that lags behind may show a filled target as open for no longer than this."""
-
 LATE_MS = 3_000
 """A checkpoint that takes so much longer than the fastest one of the run tells of the past; so does a stream that has
 not told of a fill of our own after so long.
 """
 
-SEEN_KEPT = 4096
-"""Targets of an epoch kept for its report, the latest: at the network's width 34 MB."""
+SEEN_KEPT = 2048
+"""Targets of an epoch kept for its report, the latest: at the network's width 17 MB."""
 
 
 @dataclass(slots=True)
@@ -104,9 +102,7 @@ class BoardWatch:
         self._proven = False
         self._unread_at = 0.0
         self._fastest_checkpoint_ms: int | None = None
-        self._opened_at: dict[Id32, float] = {}
-        self._filled_at: dict[Id32, float] = {}
-        self._awaited: dict[Id32, float] = {}
+        self._news = News()
         self._foresight = Foresight(board)
         self.board = board
         self.read_at = clock.now()
@@ -192,7 +188,7 @@ class BoardWatch:
         if written is None:
             return
         if self._streaming_since is not None:
-            self._awaited[new_id] = time.monotonic()
+            self._news.await_word(new_id)
         if computed is None or effects.epoch != self.board.epoch.number:
             self.distrust()
         elif is_proven(computed, Spawned(effects.digest, effects.version, written)):
@@ -212,32 +208,38 @@ class BoardWatch:
             async for item in items:
                 if isinstance(item, Interrupted):
                     self._interrupted(item.reason)
-                else:
+                    continue
+                try:
                     self.take(item)
+                except ValueError as error:
+                    self._interrupted(f"a checkpoint that cannot be read: {error}")
 
     def _interrupted(self, reason: str) -> None:
         self.report.interruptions += 1
         self.report.last_interruption = reason
         self._streaming_since = None
-        self._awaited.clear()
+        self._news.await_nothing()
         self.distrust()
 
     def take(self, message: pb.Checkpoint) -> None:
-        """Applies one checkpoint."""
+        """Applies one checkpoint.
+
+        Raises:
+            ValueError: it is malformed.
+        """
         self._heard_at = clock.now()
         if self._streaming_since is None:
             self._streaming_since = self._heard_at
-        if any(moment < self._heard_at - LATE_MS / 1000 for moment in self._awaited.values()):
-            self._awaited.clear()
+        if self._news.overdue(LATE_MS / 1000):
             self.distrust()
         if not message.transactions:
             return
         self.report.checkpoints += 1
-        reading = read_checkpoint(message, self.board, self._filled_at, self._foresight.rule)
+        reading = read_checkpoint(message, self.board, self._news.filled, self._foresight.rule)
         late = self._is_late(message)
         born_ms = time_ms(message)
         for target_id in reading.spawned:
-            self._awaited.pop(target_id, None)
+            self._news.told(target_id)
             if born_ms is not None:
                 self.sightings.born(target_id, born_ms)
         for event in reading.events:
@@ -289,25 +291,19 @@ class BoardWatch:
             snapshot = await self._reader.board(known)
             self.report.snapshots += 1
             corrections = self._corrections(known, snapshot)
-            events = [*changes(self.board, self._with_newer(snapshot, started)), *corrections]
+            events = [
+                *changes(self.board, self._news.added_to(snapshot, self.board, started - INDEX_LAG_SECONDS)),
+                *corrections,
+            ]
             for event in events:
                 self._apply(event, Origin.LISTED)
             self._foresight.settle(started - INDEX_LAG_SECONDS)
             self._judge_stream(started, events)
             self._pause = self._fastest_seconds if events else min(self._slowest_seconds, self._pause * 2)
             self.read_at = started
-            self._forget(started)
+            self._news.forget()
         if events:
             self._on_change()
-
-    def _with_newer(self, snapshot: Board, started: float) -> Board:
-        """A snapshot shows the chain as of a moment before it was read: what was filled or opened after that counts."""
-        targets = {k: target for k, target in snapshot.targets.items() if k not in self._filled_at}
-        for target_id, target in self.board.targets.items():
-            opened_at = self._opened_at.get(target_id)
-            if opened_at is not None and opened_at >= started - INDEX_LAG_SECONDS:
-                targets.setdefault(target_id, target)
-        return Board(snapshot.epoch, snapshot.models, targets)
 
     def _corrections(self, known: Mapping[Id32, OpenTarget], snapshot: Board) -> list[Event]:
         """Targets that are not as we had them; the reader gives back the very same object where they are."""
@@ -323,25 +319,20 @@ class BoardWatch:
         settled = since is not None and started - max(since, self._unread_at) >= INDEX_LAG_SECONDS
         self._proven = settled and not surprised and self._foresight.computes
 
-    def _forget(self, now: float) -> None:
-        for table in (self._filled_at, self._opened_at):
-            for target_id in [k for k, moment in table.items() if moment < now - REMEMBERED_SECONDS]:
-                del table[target_id]
-
     # -- the one place where the board changes
 
     def _apply(self, event: Event, origin: Origin) -> None:
-        now = clock.now()
         if isinstance(event, EpochChanged):
             self.ended = (self.board, self.seen, self.seen_count)
             self.seen, self.seen_count = {}, 0
         self.board = self.board.apply(event)
         if isinstance(event, TargetOpened):
-            self._opened_at[event.target.target_id] = now
             self._see(event.target, origin)
+            if origin is not Origin.LISTED:
+                self._news.opened(event.target.target_id)
         elif isinstance(event, TargetFilled):
             if origin is not Origin.LISTED:  # what a listing leaves out may be in the next one
-                self._filled_at[event.target_id] = now
+                self._news.left(event.target_id)
         else:
             self._foresight.renew(self.board)
 

@@ -271,7 +271,7 @@ class Driver:
         ledger = self._writer.ledger
         filled = {fill.target_id for fill in ledger.fills() if fill.epoch == number}
         failed = ledger.failed_subjects(IntentKind.SUBMIT, number)
-        could = await self._desk.fillable(seen.values(), board) | filled
+        could = await self._desk.fillable({**seen, **board.targets}.values(), board) | filled
         left = could - filled - failed
         still_open = left & board.targets.keys()
         ledger.report_epoch(

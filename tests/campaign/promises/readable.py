@@ -138,7 +138,7 @@ async def _publish_all(here: Place) -> None:
         await here.publishing.publish(window)
         url = here.storage.public_url(window.checksum)
         target = blake2b_256(b"target %d" % number)
-        here.ledger.add_fills([Fill(target, None, 1, 1, 66_560, window.checksum, None, url=url)])
+        here.ledger.add_fills([Fill(target, None, 1, 1, 66_560, window.checksum, url=url)])
 
 
 def _begin(here: Place, window: Window, fault: str) -> None:
