@@ -80,7 +80,6 @@ def test_the_network_s_own_package_reads_the_export_and_agrees(trained: Weights)
 def test_the_gradient_of_sigreg_is_autograd_s() -> None:
     generator = torch.Generator().manual_seed(1)
     angles = torch.randn(2, 3, 256, dtype=torch.float64, generator=generator, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: _Deviation.apply(x).sum(dim=-1), (angles[:1, :2, :].detach().requires_grad_(),))
 
     def plain(x: torch.Tensor) -> torch.Tensor:
         characteristic, window = (torch.from_numpy(a) for a in sigreg_window())

@@ -18,6 +18,7 @@ from quickstart.chain.effects import Effects, effects_from_sdk
 from quickstart.chain.ids import Id32, format_digest, format_id, parse_digest, parse_id
 from quickstart.chain.objects import TargetContents
 from quickstart.chain.outcomes import ReadFailure, read_failure
+from quickstart.chain.own_models import OwnModel, own_models
 from quickstart.chain.protocol import Parameters
 from quickstart.chain.transactions import Manifest, ObjectRef
 from quickstart.errors import NetworkError
@@ -94,6 +95,11 @@ class NetworkReader:
             if target_id in known or target_id in fresh
         }
         return Board(epoch, models, targets)
+
+    async def own_models(self, owner: Id32) -> tuple[Epoch, tuple[OwnModel, ...]]:
+        """The models of `owner`, committed and lost ones too, and the epoch they were read in."""
+        state = await self._read("get_latest_system_state")
+        return _epoch(state), own_models(state, owner)
 
     async def _targets_with_embeddings(self, missing: list[Id32], epoch: int) -> dict[Id32, OpenTarget]:
         if len(missing) >= BULK_THRESHOLD:

@@ -10,6 +10,7 @@ from quickstart.chain.ids import Id32
 from quickstart.chain.treasury import Plan
 from quickstart.matching.values import Candidate
 from quickstart.submission.claims import Claim
+from quickstart.trainer.reveals import Reveal
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class Situation:
     pay for any of `claims`, which costs less: bonds that are due come home also when nothing is left for a new one.
     `hits`: landed submissions of this epoch; `fees`: shannons paid in it. `unscored`: scoring to do, the most useful
     first; `scoring_room`: requests the executor still takes. `settled`: the board was read after everything of ours
-    had become visible, so that what it shows as open is open.
+    had become visible, so that what it shows as open is open. `reveals`: of our models, to attempt now; `reveals_open`:
+    those that this epoch must still see.
     """
 
     now: float
@@ -77,6 +79,8 @@ class Situation:
     claiming: int
     settled: bool
     claim_coins: int = 0
+    reveals: tuple[Reveal, ...] = ()
+    reveals_open: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,13 @@ class MakeClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeReveal:
+    """One attempt to reveal weights of ours; half a stake may hang on it."""
+
+    reveal: Reveal
+
+
+@dataclass(frozen=True, slots=True)
 class Arrange:
     """Split or merge coins."""
 
@@ -116,4 +127,4 @@ class EndEpoch:
     reason: str
 
 
-Action: TypeAlias = ScoreShards | Publish | Submit | MakeClaim | Arrange | EndEpoch
+Action: TypeAlias = ScoreShards | Publish | Submit | MakeClaim | MakeReveal | Arrange | EndEpoch

@@ -16,11 +16,12 @@ from quickstart.data.window import WINDOW_BYTES
 from quickstart.ledger.ledger import ConflictError
 from quickstart.ledger.records import IntentKind
 from quickstart.matching.values import Candidate
-from quickstart.submission.actions import Action, Arrange, MakeClaim, Publish, ScoreShards, Submit
+from quickstart.submission.actions import Action, Arrange, MakeClaim, MakeReveal, Publish, ScoreShards, Submit
 from quickstart.submission.claims import Claim
 from quickstart.submission.outbox import NotSent, Outbox, Settled
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.scoring_desk import ScoringDesk
+from quickstart.trainer.reveal_desk import RevealDesk
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,14 @@ class Dispatch:
         desk: ScoringDesk,
         publishing: PublishingDesk,
         outbox: Outbox,
+        reveals: RevealDesk,
         on_change: Callable[[], None],
     ) -> None:
         self._owner = owner
         self._desk = desk
         self._publishing = publishing
         self._outbox = outbox
+        self._reveals = reveals
         self._on_change = on_change
         self._tasks: set[asyncio.Task[None]] = set()
         self.submitting: set[Id32] = set()
@@ -84,6 +87,8 @@ class Dispatch:
             if coin is not None:
                 self.claiming.add(action.claim.target_id)
                 self._start(self._claim(action.claim, coin, board.epoch.number))
+        elif isinstance(action, MakeReveal):
+            self._start(self._reveals.begin(action.reveal))
         elif isinstance(action, Arrange):
             self.arranging = True
             self._start(self._arrange(action.plan, board.epoch.number))

@@ -22,6 +22,7 @@ from quickstart.submission.progress import ProgressMeter, Reporter
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.requests import CLAIM, Requests
 from quickstart.submission.scoring_desk import ScoringDesk
+from quickstart.trainer.reveal_desk import RevealDesk
 
 TICK_SECONDS = 0.05
 
@@ -40,6 +41,7 @@ class Driver:
         desk: ScoringDesk,
         publishing: PublishingDesk,
         outbox: Outbox,
+        reveals: RevealDesk,
         writer: LedgerWriter,
         requests: Requests,
         report: Reporter,
@@ -50,10 +52,11 @@ class Driver:
         self._desk = desk
         self._publishing = publishing
         self._pool = outbox.pool
+        self._reveals = reveals
         self._writer = writer
         self._requests = requests
         self._meter = ProgressMeter(desk, writer.ledger, report)
-        self._dispatch = Dispatch(owner, desk, publishing, outbox, self._changed)
+        self._dispatch = Dispatch(owner, desk, publishing, outbox, reveals, self._changed)
         self._wake = asyncio.Event()
         self._stopping = False
         self._following: set[str] = set()
@@ -92,6 +95,7 @@ class Driver:
                 reason = INTERRUPTED
                 break
             self._take_requests()
+            await self._reveals.look(number)
             if self._listed_claims is None and time.monotonic() - started >= INDEX_LAG_SECONDS:
                 self._listed_claims = await self._list_claims()
             candidates = await self._desk.match(self._watch.board, self._owner)
@@ -183,6 +187,8 @@ class Driver:
             claims=claims,
             claiming=len(dispatch.claiming),
             settled=listed and self._watch.read_at - dispatch.last_settled >= INDEX_LAG_SECONDS,
+            reveals=self._reveals.due,
+            reveals_open=self._reveals.open,
         )
 
     async def _pause(self) -> None:

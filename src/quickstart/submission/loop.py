@@ -11,6 +11,7 @@ from quickstart.submission.actions import (
     Arrange,
     EndEpoch,
     MakeClaim,
+    MakeReveal,
     Policy,
     Publish,
     ScoreShards,
@@ -28,13 +29,13 @@ UNPUBLISHABLE = "unpublishable"
 
 
 def decide(situation: Situation, policy: Policy) -> tuple[Action, ...]:
-    """The actions to start now, in this order: coins, submissions, their publishing, claims, scoring.
+    """The actions to start now, in this order: reveals, coins, submissions, their publishing, claims, scoring.
 
     Within one call no target, window or coin is used twice; across calls the situation says what is in flight.
     """
     stopped = stopped_by(situation, policy)
     submissions, publications = ((), ()) if stopped else _submissions(situation, policy)
-    actions: list[Action] = []
+    actions: list[Action] = list(map(MakeReveal, situation.reveals))  # no cap holds these back
     if situation.coin_plan is not None and not situation.arranging:
         actions.append(Arrange(situation.coin_plan))
     actions += [*submissions, *publications]
@@ -124,6 +125,11 @@ def _bonds_left(situation: Situation, policy: Policy) -> int:
 def _idle(situation: Situation) -> bool:
     """Nothing is under way that could change what there is to do."""
     under_way = (
-        situation.submitting or situation.claiming or situation.publishing or situation.scoring or situation.arranging
+        situation.submitting
+        or situation.claiming
+        or situation.publishing
+        or situation.scoring
+        or situation.arranging
+        or situation.reveals_open
     )
     return not under_way

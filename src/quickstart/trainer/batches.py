@@ -126,7 +126,7 @@ def kind_of(window: Window) -> str:
 
 
 def token_arrays(windows: Sequence[Window]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ids and targets, int64 (n, 1024) each, of full windows: targets are the ids shifted left by one, PAD last (§13)."""
+    """Ids and targets, int64 (n, 1024) each: targets are the ids shifted left by one, PAD last (§13)."""
     flat = np.frombuffer(b"".join(window.data for window in windows), np.uint8).reshape(-1, WINDOW_BYTES)
     ids = flat.astype(np.int64)
     targets = np.full_like(ids, PAD)

@@ -44,7 +44,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 def sigreg(representation: Tensor, projection: Tensor) -> Tensor:
     """(n,): how far 256 random projections of each position are from a standard normal sample."""
     with torch.autocast(representation.device.type, enabled=False):
-        value: Tensor = _Deviation.apply(representation.to(projection.dtype) @ projection)  # type: ignore[no-untyped-call]
+        value: Tensor = _Deviation.apply(representation.to(projection.dtype) @ projection)
         return SIGREG_SLICES * value.mean(dim=1)
 
 
@@ -57,16 +57,14 @@ class _Deviation(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, angles: Tensor) -> Tensor:
-        turn = torch.polar(torch.ones_like(angles), angles)
+        turn = torch.complex(angles.cos(), angles.sin())
         characteristic, window = (torch.from_numpy(a).to(angles) for a in sigreg_window())
-        power, means = turn, [torch.ones_like(turn[..., 0])]
-        for k in range(1, SIGREG_POINTS):
-            means.append(power.mean(dim=-1))
-            if k + 1 < SIGREG_POINTS:
-                power = power * turn
-        deviation = torch.stack(means, dim=-1) - characteristic
+        power = torch.ones_like(turn)
+        powers = (power if k == 0 else power.mul_(turn) for k in range(SIGREG_POINTS))
+        deviation = torch.stack([power.mean(dim=-1) for power in powers], dim=-1) - characteristic
         context.save_for_backward(turn, deviation, window)
-        return (window * (deviation.real**2 + deviation.imag**2)).sum(dim=-1)
+        total: Tensor = (window * (deviation.real**2 + deviation.imag**2)).sum(dim=-1)
+        return total
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
@@ -75,5 +73,5 @@ class _Deviation(torch.autograd.Function):
         coefficients = (-2 / SIGREG_SLICES) * order * window * deviation.conj()
         polynomial = coefficients[..., -1:] * turn
         for k in range(SIGREG_POINTS - 2, 0, -1):
-            polynomial = (polynomial + coefficients[..., k : k + 1]) * turn
+            polynomial.add_(coefficients[..., k : k + 1]).mul_(turn)
         return gradients[0][..., None] * polynomial.imag

@@ -114,7 +114,7 @@ class TrainableModel(nn.Module):
         x: Tensor = self.embedding(ids)
         for layer in self.encoder.layers:
             if self.checkpointing and self.training:
-                x = checkpoint(layer, x, cos, sin, use_reentrant=False)  # type: ignore[no-untyped-call]
+                x = checkpoint(layer, x, cos, sin, use_reentrant=False)
             else:
                 x = layer(x, cos, sin)
         representation: Tensor = self.final_norm(x)

@@ -93,9 +93,7 @@ class Training:
         self._optimizer.step()
         self.step += 1
         size = plan.batch_sequences * plan.accumulation * WINDOW_BYTES
-        return StepReport(
-            self.step, plan.steps, float(loss), rate, float(norm), size / (time.perf_counter() - started)
-        )
+        return StepReport(self.step, plan.steps, float(loss), rate, float(norm), size / (time.perf_counter() - started))
 
     def _save(self) -> None:
         position = self._stream.position

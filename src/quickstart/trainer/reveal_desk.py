@@ -1,0 +1,160 @@
+"""Carries the reveal autopilot out: looks at the chain, reveals what is due, alarms, and never gives up in time."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from quickstart.chain.board import Epoch
+from quickstart.chain.client import NetworkReader
+from quickstart.chain.ids import Id32, format_id
+from quickstart.chain.own_models import OwnModel
+from quickstart.chain.transactions import RevealModel
+from quickstart.errors import StateError
+from quickstart.ledger.ledger import ConflictError, Ledger
+from quickstart.ledger.records import IntentKind
+from quickstart.submission.outbox import Outbox, Settled
+from quickstart.trainer.publication import commit_fee, commitment_subject
+from quickstart.trainer.reveals import Attempts, Next, Phase, Reveal, Status, decide, pending_reveals, status
+from quickstart.trainer.vault import Release, Vault
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_SECONDS = 60.0
+"""An update committed by another command is seen that soon; epoch changes are looked at when they happen."""
+
+
+class RevealDesk:
+    """The commitments of one wallet. `look` reads the chain, `due` says what to attempt, `reveal` makes one attempt."""
+
+    def __init__(self, owner: Id32, reader: NetworkReader, vault: Vault, outbox: Outbox, ledger: Ledger) -> None:
+        self._owner = owner
+        self._reader = reader
+        self._vault = vault
+        self._outbox = outbox
+        self._ledger = ledger
+        self._epoch: Epoch | None = None
+        self._looked_at = -LOOK_EVERY_SECONDS
+        self._attempts: dict[Reveal, Attempts] = {}
+        self._told: set[Reveal] = set()
+        self._keyless: set[Reveal] = set()
+        self.statuses: tuple[Status, ...] = ()
+
+    async def look(self, epoch: int | None = None) -> None:
+        """Reads our models, if the epoch is another than before, or it is time again."""
+        known = self._epoch.number if self._epoch else None
+        if epoch is not None and epoch == known and time.monotonic() - self._looked_at < LOOK_EVERY_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        self._epoch, models = await self._reader.own_models(self._owner)
+        self.statuses = self._statuses(models, self._epoch.number)
+        for missed in self.statuses:
+            if missed.phase is Phase.MISSED and missed.reveal not in self._told:
+                self._told.add(missed.reveal)
+                log.error(
+                    "model %s: the reveal of its commit of epoch %d was missed%s; this leads to %s: `uv run publish`",
+                    format_id(missed.reveal.model_id),
+                    missed.reveal.commit_epoch,
+                    ", and half its stake is lost" if missed.reveal.first else "",
+                    missed.leads_to,
+                )
+
+    @property
+    def due(self) -> tuple[Reveal, ...]:
+        """Reveals to attempt now; alarms on the way."""
+        return tuple(reveal for reveal in self._of_this_epoch if self._now(reveal))
+
+    @property
+    def open(self) -> int:
+        """Reveals that this epoch must still see and that there is hope for."""
+        return len(set(self._of_this_epoch) - self._keyless)
+
+    @property
+    def _of_this_epoch(self) -> tuple[Reveal, ...]:
+        return tuple(one.reveal for one in self.statuses if one.phase is Phase.REVEAL_DUE)
+
+    def begin(self, reveal: Reveal) -> Coroutine[Any, Any, None]:
+        """Marks an attempt as under way, and gives what makes it."""
+        self._attempts[reveal] = replace(self._attempts_of(reveal), last=time.time(), under_way=True)
+        return self._attempt(reveal)
+
+    async def _attempt(self, reveal: Reveal) -> None:
+        """One attempt, to its outcome. Whatever comes of it, the chain is looked at again."""
+        try:
+            release = await asyncio.to_thread(self._vault.find, reveal.key)
+            if release is None:
+                self._keyless.add(reveal)
+                log.error(
+                    "model %s cannot be revealed: its key is neither in the state folder nor in the bucket; "
+                    "restore either",
+                    format_id(reveal.model_id),
+                )
+                return
+            self._keyless.discard(reveal)
+            await self._send(reveal, release)
+        except (ConflictError, StateError) as error:
+            log.error("model %s is not revealed yet: %s", format_id(reveal.model_id), error)
+        finally:
+            self._attempts[reveal] = replace(self._attempts_of(reveal), under_way=False)
+            self._looked_at = -LOOK_EVERY_SECONDS
+
+    async def _send(self, reveal: Reveal, release: Release) -> None:
+        assert self._epoch is not None  # statuses are of an epoch
+        coin = self._outbox.pool.reserve(commit_fee(self._epoch.parameters))
+        if coin is None:
+            log.error("model %s: no free coin pays for its reveal", format_id(reveal.model_id))
+            return
+        kind = RevealModel(reveal.model_id, release.key, release.embedding)
+        try:
+            outcome = await self._outbox.send(
+                kind,
+                (coin,),
+                1,
+                purpose=IntentKind.REVEAL,
+                subject=commitment_subject(reveal.model_id, reveal.commit_epoch),
+                epoch=self._epoch.number,
+                details={"model": reveal.model_id.hex(), "key_commitment": reveal.key.hex()},
+            )
+        except ConflictError:  # a live attempt of before settles by itself
+            self._outbox.pool.release((coin,))
+            raise
+        if isinstance(outcome, Settled) and outcome.effects.failure is None:
+            self.statuses = tuple(
+                replace(one, phase=Phase.REVEALED, leads_to=Next.UPDATE) if one.reveal == reveal else one
+                for one in self.statuses
+            )
+        else:
+            log.error("model %s is not revealed yet: %s", format_id(reveal.model_id), outcome)
+
+    def _now(self, reveal: Reveal) -> bool:
+        if self._epoch is None:
+            return False
+        attempts = self._attempts_of(reveal)
+        decision = decide(Phase.REVEAL_DUE, attempts, time.time(), self._epoch.end_ms / 1000)
+        if decision.alarm:
+            self._attempts[reveal] = replace(attempts, alarmed=True)
+            hours = (self._epoch.end_ms / 1000 - time.time()) / 3600
+            log.error("model %s must be revealed within %.1f hours", format_id(reveal.model_id), hours)
+        return decision.attempt
+
+    def _attempts_of(self, reveal: Reveal) -> Attempts:
+        return self._attempts.get(reveal, Attempts())
+
+    def _statuses(self, models: tuple[OwnModel, ...], epoch: int) -> tuple[Status, ...]:
+        """What the chain shows as pending, and what our own commits became that it no longer shows."""
+        by_id = {model.model_id: model for model in models}
+        pending = pending_reveals(models)
+        seen = {(reveal.model_id, reveal.key) for reveal in pending}
+        settled = [reveal for reveal in self._own_commits() if (reveal.model_id, reveal.key) not in seen]
+        return tuple(status(reveal, by_id, epoch) for reveal in (*pending, *settled))
+
+    def _own_commits(self) -> list[Reveal]:
+        """The last commit of each of our models, by the ledger."""
+        found: dict[Id32, Reveal] = {}
+        for intent, executed_epoch in self._ledger.landed(IntentKind.COMMIT):
+            model_id = bytes.fromhex(intent.details["model"])
+            key = bytes.fromhex(intent.details["key_commitment"])
+            found[model_id] = Reveal(model_id, key, executed_epoch, first=model_id not in found)
+        return list(found.values())
