@@ -16,7 +16,7 @@ HELD_OUT_SHARE = 0.05
 """Files that are never trained on. Whole files: windows of one file resemble each other."""
 
 FRUITLESS_READS = 100_000
-"""Windows read in a row without one to use, after which a source is given up."""
+"""Windows read in search of held-out ones, after which a source is given up; some have no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,14 @@ class WindowStream:
     def _next(self) -> Window:
         index = self._turn
         self._turn = (self._turn + 1) % len(self._sources)
-        for _ in range(FRUITLESS_READS):
-            window = next(self._windows(index), None)
-            if window is None:
-                if not self._read[index]:
-                    break
-                self._passes[index] += 1
-                self._read[index] = 0
-                del self._open[index]
-                continue
-            self._read[index] += 1
-            if not is_held_out(window) and reject_reason(window.data) is None:
-                return window
+        for _ in range(2):  # the rest of this pass, and a whole one
+            for window in self._windows(index):
+                self._read[index] += 1
+                if not is_held_out(window) and reject_reason(window.data) is None:
+                    return window
+            self._passes[index] += 1
+            self._read[index] = 0
+            del self._open[index]
         raise SourceError(f"{self._sources[index].name} has no window to train on: name a folder with more files")
 
     def _windows(self, index: int) -> Iterator[Window]:

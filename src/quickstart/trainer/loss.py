@@ -74,4 +74,5 @@ class _Deviation(torch.autograd.Function):
         polynomial = coefficients[..., -1:] * turn
         for k in range(SIGREG_POINTS - 2, 0, -1):
             polynomial.add_(coefficients[..., k : k + 1]).mul_(turn)
-        return gradients[0][..., None] * polynomial.imag
+        gradient: Tensor = gradients[0][..., None] * polynomial.imag
+        return gradient

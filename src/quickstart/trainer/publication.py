@@ -89,10 +89,18 @@ def create_fee(stake: int, parameters: Parameters) -> int:
     return parameters.base_fee + 3 * parameters.write_object_fee + value_fee
 
 
-def prepare(plain: bytes, embedding: FloatVector, width: int, vault: Vault, publisher: Publisher) -> Release:
+def prepare(
+    plain: bytes,
+    embedding: FloatVector,
+    width: int,
+    vault: Vault,
+    publisher: Publisher,
+    models: Sequence[OwnModel] = (),
+) -> Release:
     """Encrypts, uploads, checks the public copy, and keeps key and embedding. Nothing is signed before this is done.
 
-    A release of the same weights and embedding that was kept and not used is taken up again.
+    A release of the same weights and embedding that an earlier run kept is taken up again, unless one of `models` has
+    revealed its key.
 
     Raises:
         UsageError: these weights or this embedding cannot be a model of this network.
@@ -107,10 +115,9 @@ def prepare(plain: bytes, embedding: FloatVector, width: int, vault: Vault, publ
         raise UsageError(f"the model has width {weights.architecture.width}, the network's targets {width}")
     if embedding.shape != (width,) or not np.isfinite(embedding).all() or not embedding.any():
         raise UsageError(f"the embedding must be {width} finite numbers, not all zero: train or evaluate again")
-    kept = next(
-        (r for r in vault.releases() if r.weights == weights.checksum and np.array_equal(r.embedding, embedding)), None
-    )
-    key = kept.key if kept else new_key()
+    revealed = {model.revealed_key for model in models}
+    kept = (r for r in vault.releases() if r.weights == weights.checksum and np.array_equal(r.embedding, embedding))
+    key = next((release.key for release in kept if release.key_commitment not in revealed), None) or new_key()
     encrypted = encrypt(plain, key)
     manifest = publisher.publish(encrypted, blake2b_256(encrypted))
     verify_range(manifest.url, encrypted, publisher.client)

@@ -61,7 +61,8 @@ class Status:
 def status(reveal: Reveal, models: Mapping[Id32, OwnModel], epoch: int) -> Status:
     """Where a commitment stands, by what the chain shows in `epoch`; the chain decides, not our memory."""
     model = models.get(reveal.model_id)
-    if model is not None and model.revealed_key == reveal.key:
+    waits = model is not None and model.pending is not None and model.pending.key == reveal.key
+    if model is not None and model.revealed_key == reveal.key and not waits:
         return Status(reveal, Phase.REVEALED, Next.UPDATE)
     if epoch <= reveal.commit_epoch:
         return Status(reveal, Phase.COMMITTED, Next.WAIT)
