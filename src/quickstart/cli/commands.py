@@ -151,9 +151,16 @@ async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, p
             storage(where.endpoints.rpc, settings, publishes=publishes) as storage_for,
             ProgressView(quiet=arguments.json) as view,
         ):
-            executor = _executor(arguments, state)
+            executor = local_executor(arguments, state)
             session = await open_session(
-                where, wallet, state, plan, storage_for, executor, view.show, _premises(where.endpoints.rpc, settings)
+                where,
+                wallet,
+                state,
+                plan,
+                storage_for,
+                executor,
+                view.show,
+                premises_for(where.endpoints.rpc, settings),
             )
             with stop_on_signals(session.stop, view.close):
                 try:
@@ -195,14 +202,14 @@ async def _ask_holder(session: Session, held: str) -> dict[str, Any]:
     return {"asked": held.split(" signs for")[0], "interrupted": False, **answer}
 
 
-def _premises(rpc_url: str, settings: Settings) -> Premises:
+def premises_for(rpc_url: str, settings: Settings) -> Premises:
     """Where a node of this machine is signed for, its file lease will do; else other machines may sign too."""
     if is_loopback(rpc_url) or (bucket := settings.s3) is None:
         return Premises()
     return Premises(lease=lambda places, command: bucket_lease(bucket, places, command))
 
 
-def _executor(arguments: argparse.Namespace, state: Path) -> Callable[[Places], Executor]:
+def local_executor(arguments: argparse.Namespace, state: Path) -> Callable[[Places], Executor]:
     def make(places: Places) -> Executor:
         settings = WorkerSettings(
             bank=places.bank,

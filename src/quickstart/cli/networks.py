@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -79,6 +80,7 @@ async def network(
         from quickstart.devnet.config import DevnetConfig
 
         config = DevnetConfig(rpc_port=0, faucet_port=0, scoring_port=0, admin_port=0, seed=arguments.seed)
+        config = replace(config, **getattr(arguments, "devnet", {}))
         async with devnet_of(state, config) as urls:
             yield _with_services("devnet", Endpoints(urls.rpc, urls.faucet, urls.scoring, urls.admin), wallet)
         return

@@ -125,6 +125,12 @@ def assignments(
     return tuple(assign_models(target, ids, stakes, embeddings, per_target) for target in targets)
 
 
+def assigned_share(stake: int, published: Floats, models: Mapping[Id32, tuple[int, Floats]], per_target: int) -> float:
+    """Share of random targets that a model with this stake and embedding would be assigned to beside `models`."""
+    chosen = assignments({**models, OURS: (stake, published)}, random_targets(len(published), seed=0), per_target)
+    return sum(OURS in ids for ids in chosen) / len(chosen)
+
+
 def expectation(
     own: Contestant, rivals: Mapping[Id32, Contestant], threshold: float, reward: int, parameters: Parameters
 ) -> Expectation:

@@ -89,6 +89,13 @@ def create_fee(stake: int, parameters: Parameters) -> int:
     return parameters.base_fee + 3 * parameters.write_object_fee + value_fee
 
 
+def to_compound(earned: int, compounded: int, share_percent: int, spare: int) -> int:
+    """Shannons to add to the stake: `share_percent` of all that models `earned`, less what was added before, and no
+    more than is `spare` once gas and bonds are kept.
+    """
+    return max(0, min(earned * share_percent // 100 - compounded, spare))
+
+
 def prepare(
     plain: bytes,
     embedding: FloatVector,
