@@ -13,7 +13,7 @@ from quickstart.cli.arguments import (
 )
 from quickstart.units import SHANNONS_PER_SOMA
 
-DEVNET_STEPS = 80
+DEVNET_STEPS = 40
 """Steps of a run on the embedded network when nothing is said: about half a minute of one core."""
 
 

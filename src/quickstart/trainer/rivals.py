@@ -40,12 +40,12 @@ def rivals(
 def contestant(
     weights: Weights, windows: Sequence[Window], engine: Engine, stake: int, published: Floats | None = None
 ) -> Contestant:
-    """A model scored on the windows, exactly; `published` is zero until it is chosen.
+    """A model scored on the windows; `published` is zero until it is chosen.
 
     Raises:
         WeightsError: the model gives NaN or infinity.
     """
-    shard = engine.score(weights, [window.data for window in windows], exact=True)
+    shard = engine.score(weights, [window.data for window in windows])
     if shard.failures:
         raise WeightsError(f"{len(shard.failures)} windows have no result, the first: {shard.failures[0].reason}")
     own = shard.embeddings[0] * 0 if published is None else published
