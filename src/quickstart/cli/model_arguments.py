@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 from quickstart.cli.arguments import (
@@ -43,6 +44,12 @@ def train_parser() -> CommandParser:
     add("--device", default="auto", metavar="D", help="cpu, cuda, or auto (default)")
     add("--held-out", type=whole(8, 100_000), default=96, metavar="N", help="windows to evaluate on (default 96)")
     add("--stake", type=soma, metavar="SOMA", help="stake to reckon with (default: the network's least)")
+    add(
+        "--windows", type=whole(1, 10**6), default=120, metavar="N", help="on a devnet: windows to submit (default 120)"
+    )
+    add(
+        "--workers", type=whole(1, 256), metavar="N", default=os.cpu_count() or 1, help="on a devnet: scoring processes"
+    )
     add("--seed", type=whole(0, MOST_SEED), default=0, metavar="N", help="of data order, noise and first weights")
     add_output_arguments(parser)
     parser.set_defaults(detach=False)

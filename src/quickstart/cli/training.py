@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DEVNET_FAUCET = 2_500 * SHANNONS_PER_SOMA
 """So that a stake beside the devnet's own models, of 1,000 SOMA each, can be paid."""
 
-DEVNET_WINDOWS, DEVNET_EPOCHS, DEVNET_HITS = 120, 2, 60
+DEVNET_EPOCHS, DEVNET_HITS = 2, 60
 PLAIN_EVERY_SECONDS = 5.0
 
 
@@ -125,11 +125,10 @@ async def _submit(arguments: argparse.Namespace, settings: Settings, at: "Desk")
     from quickstart.submission.premises import Plan
     from quickstart.submission.session import open_session
 
-    arguments.workers = arguments.workers if hasattr(arguments, "workers") else 1
     plan = Plan(
         policy=Policy(lanes=settings.lanes, max_hits_per_epoch=DEVNET_HITS),
         epochs=DEVNET_EPOCHS,
-        windows=DEVNET_WINDOWS,
+        windows=arguments.windows,
         sources=_sources(arguments, settings),
         seed=arguments.seed,
         command="train",

@@ -28,6 +28,8 @@ from quickstart.trainer.reveal_desk import RevealDesk
 from quickstart.trainer.vault import Release, Vault
 from quickstart.units import format_soma
 
+FAUCET_REQUESTS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Office:
@@ -49,7 +51,9 @@ class Office:
         Raises:
             FundsError: they do not.
         """
-        if self.outbox.pool.balance < needed and self.network.faucet is not None:
+        for _ in range(FAUCET_REQUESTS):
+            if self.outbox.pool.balance >= needed or self.network.faucet is None:
+                break
             await self.network.faucet()
             await asyncio.sleep(INDEX_LAG_SECONDS)
             await self.count_coins()
