@@ -16,6 +16,11 @@ QUICK = ("--steps", 10, "--batch", 4, "--warmup", 2, "--held-out", 16, "--window
 
 
 @pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    return Shell(tmp_path_factory.mktemp("home"), {"OMP_NUM_THREADS": "1"})
+
+
+@pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("own-model") / "state"
 

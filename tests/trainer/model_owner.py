@@ -56,6 +56,11 @@ class Owner:
         await desk.commit(model_id, release, epoch)
         return model_id
 
+    async def create(self) -> None:
+        """Only the first half of `publish`."""
+        epoch, models = await self.own.reader.own_models(self.own.wallet.address)
+        await PublicationDesk(self.own.outbox).create(STAKE, 1_000, epoch, self.prepared(models))
+
     async def autopilot(self) -> RevealDesk:
         """One look, and an attempt at what is due."""
         desk = self.desk()

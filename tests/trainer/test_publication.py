@@ -19,6 +19,7 @@ from quickstart.ledger.records import IntentKind, IntentStatus
 from quickstart.scoring.weights import decrypt
 from quickstart.submission.storage import object_key
 from quickstart.trainer.publication import Commit, Create, PublicationDesk, costs, next_step, prepare
+from quickstart.trainer.reveal_desk import RevealDesk
 from quickstart.trainer.reveals import Next, Phase
 from quickstart.trainer.vault import backup_name, open_sealed, seal
 
@@ -148,18 +149,9 @@ def _pending(owner: Owner, kind: IntentKind) -> bool:
 
 
 async def before_it_is_sent(owner: Owner, kind: IntentKind, work: Any) -> None:
-    """The intent is durable, its only lane is busy from then on."""
-    owner.live.faults.update({"rpc_unavailable": 0})
-
-    async def busy() -> None:
-        async with owner.own.lane_pool.client():
-            await until(lambda: _pending(owner, kind))
-
-    blocker = asyncio.create_task(busy()) if kind is IntentKind.REVEAL else None
-    await asyncio.sleep(0)
-    await _cut(work, lambda: _pending(owner, kind))
-    if blocker:
-        await blocker
+    """The intent is durable; its only lane is busy, so nothing has been sent."""
+    async with owner.own.lane_pool.client():
+        await _cut(work, lambda: _pending(owner, kind))
 
 
 async def while_the_node_works(owner: Owner, kind: IntentKind, work: Any) -> None:
@@ -197,6 +189,8 @@ def test_a_kill_at_any_point_loses_no_key_and_stakes_once(
             live.next_epoch()
             live.run(point(owner, kind, owner.autopilot()))
         else:
+            if kind is IntentKind.COMMIT:
+                live.run(owner.create())
             live.run(point(owner, kind, owner.publish()))
         assert _pending(owner, kind)
         # Whatever is on the chain, its key can be had: from the disk, and from the bucket alone.
@@ -389,3 +383,31 @@ def test_what_it_costs_and_what_can_be_lost() -> None:
     assert (first.stake, first.fees, first.at_risk) == (SOMA, 500_000 + 1_900 + 2 * 1_600, SOMA // 2)
     again = costs(Commit(b"a" * 32), 0, parameters, update=True)
     assert (again.total, again.at_risk) == (3_200, 0)
+
+
+def test_a_wallet_without_coins_says_so_and_reveals_once_it_has_one(
+    live: LiveDevnet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with model_owner(live, tmp_path) as owner:
+        live.run(owner.publish())
+        live.next_epoch()
+        (coin,) = owner.own.outbox.pool.idle
+        owner.own.outbox.pool.drop(coin.coin_id)
+
+        async def penniless_then_not() -> RevealDesk:
+            desk = owner.desk()
+            await desk.look()
+            assert (desk.due, desk.open) == ((), 0)
+            owner.own.outbox.pool.adopt(coin)
+            assert desk.open == 1
+            (reveal,) = desk.due
+            attempt = desk.begin(reveal)
+            assert (desk.due, owner.own.outbox.pool.reserved) == ((), {coin.coin_id})
+            await attempt
+            return desk
+
+        desk = live.run(penniless_then_not())
+        assert caplog.text.count("no coin is left") == 1
+        assert (desk.open, desk.due) == (0, ())
+        assert owner.model().is_active
+        owner.assert_books()

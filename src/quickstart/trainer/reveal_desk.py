@@ -9,6 +9,7 @@ from typing import Any
 
 from quickstart.chain.board import Epoch
 from quickstart.chain.client import NetworkReader
+from quickstart.chain.coins import Coin
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.own_models import OwnModel
 from quickstart.chain.transactions import RevealModel
@@ -40,6 +41,7 @@ class RevealDesk:
         self._attempts: dict[Reveal, Attempts] = {}
         self._told: set[Reveal] = set()
         self._keyless: set[Reveal] = set()
+        self._told_penniless = False
         self.statuses: tuple[Status, ...] = ()
 
     async def look(self, epoch: int | None = None) -> None:
@@ -63,53 +65,75 @@ class RevealDesk:
 
     @property
     def due(self) -> tuple[Reveal, ...]:
-        """Reveals to attempt now; alarms on the way."""
-        return tuple(reveal for reveal in self._of_this_epoch if self._now(reveal))
+        """Reveals to attempt now, as far as free coins pay for them; alarms on the way."""
+        wanted = [reveal for reveal in self._of_this_epoch if self._now(reveal)]
+        if not wanted:
+            return ()
+        pool = self._outbox.pool
+        if self._penniless and not self._told_penniless:
+            self._told_penniless = True
+            log.error("no coin is left that pays for the reveal of a model; send SOMA to this wallet")
+        return tuple(wanted[: sum(coin.balance >= self._fee for coin in pool.idle)])
 
     @property
     def open(self) -> int:
         """Reveals that this epoch must still see and that there is hope for."""
-        return len(set(self._of_this_epoch) - self._keyless)
+        return 0 if self._penniless else len(set(self._of_this_epoch) - self._keyless)
 
     @property
     def _of_this_epoch(self) -> tuple[Reveal, ...]:
         return tuple(one.reveal for one in self.statuses if one.phase is Phase.REVEAL_DUE)
 
+    @property
+    def _fee(self) -> int:
+        return commit_fee(self._epoch.parameters) if self._epoch else 0
+
+    @property
+    def _penniless(self) -> bool:
+        """No coin pays, and none is in flight that might come back."""
+        pool = self._outbox.pool
+        return not pool.reserved and all(coin.balance < self._fee for coin in pool.idle)
+
     def begin(self, reveal: Reveal) -> Coroutine[Any, Any, None]:
-        """Marks an attempt as under way, and gives what makes it."""
-        self._attempts[reveal] = replace(self._attempts_of(reveal), last=time.time(), under_way=True)
-        return self._attempt(reveal)
+        """Takes a coin, marks the attempt as under way, and gives what makes it."""
+        coin = self._outbox.pool.reserve(self._fee)
+        attempts = self._attempts_of(reveal)
+        self._attempts[reveal] = attempts if coin is None else replace(attempts, last=time.time(), under_way=True)
+        return self._attempt(reveal, coin)
 
-    async def _attempt(self, reveal: Reveal) -> None:
-        """One attempt, to its outcome. Whatever comes of it, the chain is looked at again."""
-        try:
-            release = await asyncio.to_thread(self._vault.find, reveal.key)
-            if release is None:
-                self._keyless.add(reveal)
-                log.error(
-                    "model %s cannot be revealed: its key is neither in the state folder nor in the bucket; "
-                    "restore either",
-                    format_id(reveal.model_id),
-                )
-                return
-            self._keyless.discard(reveal)
-            await self._send(reveal, release)
-        except (ConflictError, StateError) as error:
-            log.error("model %s is not revealed yet: %s", format_id(reveal.model_id), error)
-        finally:
-            self._attempts[reveal] = replace(self._attempts_of(reveal), under_way=False)
-            self._looked_at = -LOOK_EVERY_SECONDS
-
-    async def _send(self, reveal: Reveal, release: Release) -> None:
-        assert self._epoch is not None  # statuses are of an epoch
-        coin = self._outbox.pool.reserve(commit_fee(self._epoch.parameters))
-        if coin is None:
-            log.error("model %s: no free coin pays for its reveal", format_id(reveal.model_id))
+    async def _attempt(self, reveal: Reveal, coin: Coin | None) -> None:
+        """One attempt, to its outcome."""
+        if coin is None:  # taken by something else meanwhile
             return
-        kind = RevealModel(reveal.model_id, release.key, release.embedding)
+        release = await asyncio.to_thread(self._release, reveal)
+        if release is None:
+            self._outbox.pool.release((coin,))
+        else:
+            await self._send(reveal, release, coin)
+        self._attempts[reveal] = replace(self._attempts_of(reveal), under_way=False)
+
+    def _release(self, reveal: Reveal) -> Release | None:
+        """What opens a commitment; without it there is nothing to do but to say so, and to look again later."""
+        try:
+            release = self._vault.find(reveal.key)
+        except StateError as error:
+            log.error("model %s is not revealed yet: %s", format_id(reveal.model_id), error)
+            release = None
+        if release is None:
+            self._keyless.add(reveal)
+            log.error(
+                "model %s cannot be revealed: its key is neither in the state folder nor in the bucket; restore either",
+                format_id(reveal.model_id),
+            )
+        else:
+            self._keyless.discard(reveal)
+        return release
+
+    async def _send(self, reveal: Reveal, release: Release, coin: Coin) -> None:
+        assert self._epoch is not None  # what is due is so in an epoch
         try:
             outcome = await self._outbox.send(
-                kind,
+                RevealModel(reveal.model_id, release.key, release.embedding),
                 (coin,),
                 1,
                 purpose=IntentKind.REVEAL,
@@ -119,13 +143,16 @@ class RevealDesk:
             )
         except ConflictError:  # a live attempt of before settles by itself
             self._outbox.pool.release((coin,))
-            raise
+            return
         if isinstance(outcome, Settled) and outcome.effects.failure is None:
+            # Not read from the chain: its listings lag behind what has just landed.
+            self._looked_at = time.monotonic()
             self.statuses = tuple(
                 replace(one, phase=Phase.REVEALED, leads_to=Next.UPDATE) if one.reveal == reveal else one
                 for one in self.statuses
             )
         else:
+            self._looked_at = -LOOK_EVERY_SECONDS
             log.error("model %s is not revealed yet: %s", format_id(reveal.model_id), outcome)
 
     def _now(self, reveal: Reveal) -> bool:
