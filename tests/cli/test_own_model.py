@@ -12,7 +12,8 @@ pytest.importorskip("torch", reason="needs torch: install the extra `scorer`")
 
 pytestmark = pytest.mark.torch
 
-QUICK = ("--steps", 10, "--batch", 4, "--warmup", 2, "--held-out", 16, "--windows", 16, "--workers", 1, "--seed", 3)
+RUN = ("--steps", 8, "--batch", 4, "--warmup", 2, "--held-out", 8, "--seed", 3)
+QUICK = (*RUN, "--windows", 12, "--max-hits", 12, "--workers", 1)
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +53,10 @@ def test_what_training_leaves(life: Finished, home: Path) -> None:
         "checkpoints",
     }
     evaluation = json.loads((folder / "evaluation.json").read_text())
-    assert sum(kind["windows"] for kind in evaluation["kinds"]) == 16
+    assert sum(kind["windows"] for kind in evaluation["kinds"]) == 8
     stakes = [one["assigned"] for one in evaluation["outlook"].values()]
     assert stakes == sorted(stakes)
-    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 10
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 8
 
 
 def test_niches_of_what_was_scored(life: Finished, shell: Shell, home: Path, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_niches_of_what_was_scored(life: Finished, shell: Shell, home: Path, tmp
     done = shell.run("niches", "--network", "devnet", "--state", home, "--json", "--plot", plot)
     assert (done.code, done.err) == (0, "")
     document = done.document()
-    assert document["windows"] == sum(niche["windows"] for niche in document["niches"]) == 16
+    assert document["windows"] == sum(niche["windows"] for niche in document["niches"]) == 12
     weakness = [niche["weakness"] for niche in document["niches"]]
     assert weakness == sorted(weakness, reverse=True)
     assert len(document["models"]) == 5

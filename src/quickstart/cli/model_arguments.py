@@ -47,6 +47,7 @@ def train_parser() -> CommandParser:
     add(
         "--windows", type=whole(1, 10**6), default=120, metavar="N", help="on a devnet: windows to submit (default 120)"
     )
+    add("--max-hits", type=whole(1, 10**6), default=60, metavar="N", help="on a devnet: submissions an epoch (60)")
     add(
         "--workers", type=whole(1, 256), metavar="N", default=os.cpu_count() or 1, help="on a devnet: scoring processes"
     )

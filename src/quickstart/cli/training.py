@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DEVNET_FAUCET = 2_500 * SHANNONS_PER_SOMA
 """So that a stake beside the devnet's own models, of 1,000 SOMA each, can be paid."""
 
-DEVNET_EPOCHS, DEVNET_HITS = 2, 60
+DEVNET_EPOCHS = 2
 PLAIN_EVERY_SECONDS = 5.0
 
 
@@ -126,7 +126,7 @@ async def _submit(arguments: argparse.Namespace, settings: Settings, at: "Desk")
     from quickstart.submission.session import open_session
 
     plan = Plan(
-        policy=Policy(lanes=settings.lanes, max_hits_per_epoch=DEVNET_HITS),
+        policy=Policy(lanes=settings.lanes, max_hits_per_epoch=arguments.max_hits),
         epochs=DEVNET_EPOCHS,
         windows=arguments.windows,
         sources=_sources(arguments, settings),
