@@ -40,6 +40,7 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
         ("deploy", "--json --verbose"),
         ("stop", "--now --json --verbose"),
         ("status", "--state --json --verbose"),
+        ("plan", "--gpu-seconds --state --json --verbose"),
         (
             "devnet",
             "--dim --models --targets --epoch-seconds --unscaled --audit --state --rpc-port --faucet-port "

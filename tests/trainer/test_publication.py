@@ -223,12 +223,12 @@ def test_a_kill_before_the_commit_is_signed_leaves_nothing_on_the_chain(
         calls = 0
         put = owner.storage.put
 
-        def dying(data: bytes, checksum: bytes) -> str:
+        def dying(data: bytes, checksum: bytes, *, again: bool = False) -> str:
             nonlocal calls
             calls += 1
             if (step, calls) in (("upload", 1), ("backup", 2)):
                 raise Killed
-            return put(data, checksum)
+            return put(data, checksum, again=again)
 
         monkeypatch.setattr(owner.storage, "put", dying)
         if step == "verify":

@@ -9,9 +9,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: install the extra `scorer`")
 
 from quickstart.data.folder import FolderSource, python_library  # noqa: E402
+from quickstart.data.window import SourcePlan  # noqa: E402
 from quickstart.errors import SourceError, UsageError  # noqa: E402
 from quickstart.scoring.engine import Architecture  # noqa: E402
-from quickstart.trainer.batches import Position, WindowStream, held_out_windows, is_held_out  # noqa: E402
+from quickstart.trainer.batches import Position, TrainingStream, held_out_windows, is_held_out  # noqa: E402
 from quickstart.trainer.metrics import read_metrics  # noqa: E402
 from quickstart.trainer.model import TrainableModel  # noqa: E402
 from quickstart.trainer.plan import TrainingPlan, learning_rate  # noqa: E402
@@ -143,17 +144,17 @@ def test_the_schedule_warms_up_and_comes_down() -> None:
 
 def test_a_stream_goes_on_from_any_position_and_over_the_end(folder: Path) -> None:
     sources = [FolderSource(folder), python_library()]
-    stream = WindowStream(sources, seed=3)
+    stream = TrainingStream(sources, seed=3)
     taken, positions = [], []
     for _ in range(300):
         positions.append(stream.position)
         taken.append(stream.take(1)[0].checksum)
     assert stream.position.passes[0] > 0  # the small folder began anew
-    assert positions[0] == Position(0, (0, 0), (0, 0))
+    assert positions[0] == Position(0, (0, 0), (None, None))
     for at in (1, 17, 120, 299):
-        again = WindowStream(sources, 3, positions[at])
+        again = TrainingStream(sources, 3, positions[at])
         assert [window.checksum for window in again.take(300 - at)] == taken[at:]
-    assert taken[:100] != [window.checksum for window in WindowStream(sources, 4).take(100)]
+    assert taken[:100] != [window.checksum for window in TrainingStream(sources, 4).take(100)]
 
 
 def test_what_is_held_out_is_never_trained_on() -> None:
@@ -161,9 +162,9 @@ def test_what_is_held_out_is_never_trained_on() -> None:
     kept = held_out_windows([library], 40, seed=0)
     assert len(kept) == 40
     paths = {window.provenance.path for window in kept}
-    trained = {window.provenance.path for window in WindowStream([library], 0).take(400)}
+    trained = {window.provenance.path for window in TrainingStream([library], 0).take(400)}
     assert paths.isdisjoint(trained)
-    share = np.mean([is_held_out(window) for window in islice(library.windows(0), 1000)])
+    share = np.mean([is_held_out(window) for window in islice(library.windows(SourcePlan()), 1000)])
     assert 0.02 < share < 0.09
 
 
@@ -173,4 +174,4 @@ def test_sources_that_are_too_small_are_refused(tmp_path: Path) -> None:
         held_out_windows([FolderSource(tmp_path)], 4, 0)
     (tmp_path / "1.txt").write_bytes(bytes(4096))
     with pytest.raises(SourceError, match="no window to train on"):
-        WindowStream([FolderSource(tmp_path)], 0).take(1)
+        TrainingStream([FolderSource(tmp_path)], 0).take(1)

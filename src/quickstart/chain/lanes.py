@@ -5,7 +5,7 @@ SDK does not always recover one.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,10 +13,13 @@ from quickstart.chain.client import Endpoints, connect
 
 
 class Lanes:
-    """At most `count` clients, made when first needed."""
+    """At most `count` clients, each made by `make_client` when first needed."""
 
-    def __init__(self, endpoints: Endpoints, count: int) -> None:
+    def __init__(
+        self, endpoints: Endpoints, count: int, make_client: Callable[[Endpoints], Awaitable[Any]] = connect
+    ) -> None:
         self._endpoints = endpoints
+        self._make_client = make_client
         self._free: list[Any] = []
         self._slots = asyncio.Semaphore(count)
         self.count = count
@@ -25,6 +28,6 @@ class Lanes:
     async def client(self) -> AsyncIterator[Any]:
         """A client nobody else uses meanwhile. Leave with an exception and it is not used again."""
         async with self._slots:
-            client = self._free.pop() if self._free else await connect(self._endpoints)
+            client = self._free.pop() if self._free else await self._make_client(self._endpoints)
             yield client
             self._free.append(client)

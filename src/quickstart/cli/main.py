@@ -14,9 +14,13 @@ from typing import NoReturn
 
 from quickstart.cli.arguments import (
     claim_parser,
+    cleanup_parser,
     create_secrets_parser,
     deploy_parser,
     devnet_parser,
+    fetch_parser,
+    plan_parser,
+    rebuild_parser,
     status_parser,
     stop_parser,
     submit_parser,
@@ -40,9 +44,24 @@ def claim() -> NoReturn:
     _end("commands", "run_claim", claim_parser().parse_args())
 
 
+def rebuild() -> NoReturn:
+    """`uv run rebuild`."""
+    _end("upkeep", "run_rebuild", rebuild_parser().parse_args())
+
+
+def cleanup() -> NoReturn:
+    """`uv run cleanup`."""
+    _end("upkeep", "run_cleanup", cleanup_parser().parse_args())
+
+
 def status() -> NoReturn:
     """`uv run status`."""
     _end("commands", "run_status", status_parser().parse_args())
+
+
+def plan() -> NoReturn:
+    """`uv run plan`."""
+    _end("planning", "run_plan", plan_parser().parse_args())
 
 
 def devnet() -> NoReturn:
@@ -68,6 +87,11 @@ def reveal() -> NoReturn:
 def niches() -> NoReturn:
     """`uv run niches`."""
     _end("niches", "run_niches", niches_parser().parse_args())
+
+
+def fetch() -> NoReturn:
+    """`uv run fetch`."""
+    _end("fetching", "run_fetch", fetch_parser().parse_args())
 
 
 def create_secrets() -> NoReturn:

@@ -26,7 +26,7 @@ def train_parser() -> CommandParser:
     )
     add_network_arguments(parser)
     add = parser.add_argument
-    add("--source", metavar="DIR", type=Path, action="append", default=[], help="folder of files; repeatable")
+    add("--source", metavar="SOURCE", action="append", default=[], help="as of `submit`; repeatable")
     add("--steps", type=whole(1, 10**8), metavar="N", help=f"steps in all (default {DEVNET_STEPS} on a devnet)")
     add("--out", type=Path, metavar="DIR", help="folder of the run; the same folder goes on with it")
     add("--start", metavar="WHAT", help="`best` present model, `scratch`, or a safetensors file (default: best if any)")

@@ -12,7 +12,8 @@ from quickstart.chain.client import NetworkReader, connect
 from quickstart.chain.identity import service_info
 from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
-from quickstart.cli.commands import premises_for
+from quickstart.chain.versions import SigningPermit
+from quickstart.cli.commands import premises
 from quickstart.cli.networks import network, settings_for, storage, wallet_for
 from quickstart.cli.rendering import print_json
 from quickstart.cli.state import open_state
@@ -51,14 +52,15 @@ async def desk(arguments: argparse.Namespace, *, publishes: bool) -> AsyncIterat
         with storage(where.endpoints.rpc, settings, publishes=publishes) as storage_for:
             info = await service_info(where.endpoints.rpc)
             places = Places.of(state, info, wallet)
-            premises, kept = premises_for(where.endpoints.rpc, settings), storage_for(places)
+            ours, kept = premises(where.endpoints.rpc, settings), storage_for(places)
+            permit = SigningPermit(settings.accepted_versions)
             yield Desk(
                 where,
                 wallet,
                 places,
                 kept,
                 info.chain_id,
-                lambda command: open_office(where, wallet, places, kept, premises, command),
+                lambda command: open_office(where, wallet, places, kept, ours, command, permit),
             )
 
 

@@ -17,7 +17,8 @@ from quickstart.cli.model_arguments import DEVNET_STEPS
 from quickstart.cli.rendering import print_json, print_result
 from quickstart.cli.state import open_state
 from quickstart.cli.stopping import INTERRUPTED, stop_on_signals
-from quickstart.data.folder import FolderSource, python_library
+from quickstart.data.sources import DEFAULT_SOURCE, open_source
+from quickstart.data.window import Source
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, SettingsError, UsageError
 from quickstart.settings import Settings, load_settings
 from quickstart.units import SHANNONS_PER_SOMA, format_soma
@@ -133,7 +134,7 @@ async def _submit(arguments: argparse.Namespace, settings: Settings, at: "Desk")
         seed=arguments.seed,
         command="train",
     )
-    executor = local_executor(arguments, at.places.root.parents[2])
+    executor = local_executor(arguments, at.places.root.parents[2], private_hosts=True)
     with ProgressView(quiet=arguments.json) as view:
         session = await open_session(
             at.where, at.wallet, at.places.root.parents[2], plan, lambda places: at.storage, executor, view.show
@@ -146,6 +147,7 @@ async def _make(
     arguments: argparse.Namespace, settings: Settings, state: Path, board: Board | None
 ) -> tuple["Made", bool]:
     """Trains and evaluates; whether it was interrupted."""
+    from quickstart.scoring.download import Downloader
     from quickstart.scoring.engines import create_engine
     from quickstart.scoring.weights_store import WeightsStore
     from quickstart.trainer.workshop import make
@@ -156,7 +158,8 @@ async def _make(
         nonlocal stopped
         stopped = True
 
-    store = WeightsStore(state / "weights", WEIGHTS_CACHE_BYTES)
+    downloader = Downloader(private_hosts=arguments.network is not None)
+    store = WeightsStore(state / "weights", WEIGHTS_CACHE_BYTES, downloader)
     order = _order(arguments, settings, board)
     with _TrainingView(quiet=arguments.json) as view, stop_on_signals(stop, view.close):
         made = await make(order, board, store, create_engine(), lambda: stopped, view.show)
@@ -200,9 +203,9 @@ def _order(arguments: argparse.Namespace, settings: Settings, board: Board | Non
     )
 
 
-def _sources(arguments: argparse.Namespace, settings: Settings) -> tuple[FolderSource, ...]:
-    folders = arguments.source or ([settings.source] if settings.source else [])
-    return tuple(FolderSource(folder) for folder in folders) or (python_library(),)
+def _sources(arguments: argparse.Namespace, settings: Settings) -> tuple[Source, ...]:
+    names = arguments.source or ([settings.source] if settings.source else [])
+    return tuple(open_source(name, settings) for name in names or [DEFAULT_SOURCE])
 
 
 def _wins(at: "Desk", model_id: bytes) -> int:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from quickstart.chain.coins import Coin, CoinChanges
-from quickstart.chain.ids import Id32
+from quickstart.chain.ids import Id32, derive_id
 from quickstart.chain.transactions import ObjectRef
 from quickstart.errors import StateError
 from quickstart.ledger.records import (
+    Alarm,
+    AlarmKind,
     EpochReport,
     Fill,
     FillState,
@@ -19,7 +21,10 @@ from quickstart.ledger.records import (
     IntentKind,
     IntentStatus,
     Movement,
+    Origin,
     Published,
+    Submission,
+    Timing,
 )
 from quickstart.ledger.schema import connect
 
@@ -41,6 +46,7 @@ class Ledger:
         self._database = connect(path)
         self._lock = threading.RLock()
         self._depth = 0
+        self._kept: dict[tuple[Any, ...], list[sqlite3.Row]] = {}
 
     def close(self) -> None:
         with self._lock:
@@ -101,12 +107,18 @@ class Ledger:
         changes: CoinChanges,
         movements: Iterable[Movement],
     ) -> None:
-        """Records what an executed transaction did: its status, our coins after it, and the money it moved."""
+        """Records what an executed transaction did: its status, our coins after it, and the money it moved.
+
+        Once: one that is settled already stays as it is, since its coins may have moved on.
+        """
         with self._transaction() as database:
-            database.execute(
-                "UPDATE intents SET status = ?, outcome = ?, executed_epoch = ?, settled_ms = ? WHERE digest = ?",
+            updated = database.execute(
+                "UPDATE intents SET status = ?, outcome = ?, executed_epoch = ?, settled_ms = ? "
+                "WHERE digest = ? AND status = 'pending'",
                 (status.value, outcome, executed_epoch, settled_ms, digest),
             )
+            if not updated.rowcount:
+                return
             spent = database.execute("SELECT coin_id FROM intent_coins WHERE digest = ?", (digest,)).fetchall()
             database.executemany("DELETE FROM coins WHERE coin_id = ?", spent)
             database.executemany("DELETE FROM coins WHERE coin_id = ?", [(coin_id,) for coin_id in changes.gone])
@@ -124,7 +136,7 @@ class Ledger:
 
     def pending(self) -> tuple[Intent, ...]:
         """Intents whose outcome is not known, oldest first."""
-        rows = self._rows("SELECT * FROM intents WHERE status = 'pending' ORDER BY created_ms, digest")
+        rows = self._rows("SELECT * FROM intents WHERE status = 'pending' ORDER BY created_ms, rowid")
         return tuple(self._intent(row) for row in rows)
 
     def landed(self, kind: IntentKind) -> tuple[tuple[Intent, int], ...]:
@@ -137,15 +149,28 @@ class Ledger:
         query = "SELECT subject FROM intents WHERE kind = ? AND status IN ('pending', 'landed') AND subject IS NOT NULL"
         return frozenset(row["subject"] for row in self._rows(query, kind.value))
 
-    def taken_subjects(self, kind: IntentKind, epoch: int) -> frozenset[Id32]:
-        """Targets that an intent of `kind` made in `epoch` is about, unless it was refused and so never happened."""
-        query = "SELECT subject FROM intents WHERE kind = ? AND epoch = ? AND status != 'refused'"
-        return frozenset(row["subject"] for row in self._rows(query, kind.value, epoch))
+    def taken_subjects(self, kind: IntentKind, epoch: int, among: Iterable[Id32]) -> frozenset[Id32]:
+        """Those targets `among` these that a live intent of `kind` is about, and all that one failed for in `epoch`."""
+        asked = list(among)
+        query = (
+            "SELECT subject FROM intents WHERE kind = ? AND status IN ('pending', 'landed') AND subject IS NOT NULL "
+            f"AND subject IN ({', '.join('?' * len(asked))})"
+        )
+        live = frozenset(row["subject"] for row in self._rows(query, kind.value, *asked))
+        return live | self.failed_subjects(kind, epoch)
 
     def failed_subjects(self, kind: IntentKind, epoch: int) -> frozenset[Id32]:
         """Targets for which an intent of `kind` made in `epoch` executed and failed: somebody else has them."""
         query = "SELECT subject FROM intents WHERE kind = ? AND status = 'failed' AND epoch = ? AND subject IS NOT NULL"
-        return frozenset(row["subject"] for row in self._rows(query, kind.value, epoch))
+        return frozenset(row["subject"] for row in self._figures(query, kind.value, epoch))
+
+    def submissions(self) -> tuple[Submission, ...]:
+        """Every submission that may have landed, oldest first."""
+        query = "SELECT * FROM intents WHERE kind = 'submit' AND status IN ('pending', 'landed') ORDER BY created_ms"
+        return tuple(
+            Submission(row["subject"], row["digest"], row["epoch"], json.loads(row["details"]))
+            for row in self._rows(query)
+        )
 
     def _intent(self, row: sqlite3.Row) -> Intent:
         coins = self._rows("SELECT * FROM intent_coins WHERE digest = ? ORDER BY rowid", row["digest"])
@@ -174,6 +199,19 @@ class Ledger:
         with self._transaction() as database:
             database.executemany("DELETE FROM coins WHERE coin_id = ?", [(coin_id,) for coin_id in coin_ids])
 
+    def replace_coin(self, known: Coin, found: Coin | None, epoch: int) -> None:
+        """Brings one coin to what the chain has (None: gone), if that is newer: somebody else used it.
+
+        The money goes under the digest of the coin's new version, or for its end under one made from its last.
+        """
+        if found is not None and found.ref.version <= known.ref.version:
+            return
+        with self._transaction():
+            self.forget_coins([known.coin_id])
+            self.keep_coins([found] if found else [])
+            balance, digest = (found.balance, found.ref.digest) if found else (0, derive_id(known.ref.digest, 0))
+            self.move(digest, [Movement("external", balance - known.balance)], epoch)
+
     def move(self, digest: Id32, movements: Iterable[Movement], epoch: int) -> None:
         """Adds money under a transaction's digest; the same item of the same transaction counts once."""
         with self._transaction() as database:
@@ -185,7 +223,7 @@ class Ledger:
     def fees(self, epoch: int) -> int:
         """Shannons of fees paid in one epoch, a day of the network."""
         query = "SELECT COALESCE(-SUM(amount), 0) AS fees FROM movements WHERE item GLOB 'fee_*' AND epoch = ?"
-        return int(self._rows(query, epoch)[0]["fees"])
+        return int(self._figures(query, epoch)[0]["fees"])
 
     def totals(self) -> Mapping[str, int]:
         """Shannons by item; their sum is what the wallet must hold on the chain."""
@@ -196,9 +234,7 @@ class Ledger:
 
     def add_fills(self, fills: Iterable[Fill]) -> None:
         """Adds fills the ledger does not have yet."""
-        rows = [
-            (f.target_id, f.digest, f.epoch, f.reward, f.bond, f.window, f.latency_ms, f.state.value) for f in fills
-        ]
+        rows = [(f.target_id, f.digest, f.epoch, f.reward, f.bond, f.window, f.state.value, f.url) for f in fills]
         with self._transaction() as database:
             database.executemany("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -210,19 +246,32 @@ class Ledger:
         rows = self._rows("SELECT * FROM fills WHERE ?1 IS NULL OR state = ?1 ORDER BY epoch, target_id", state)
         return tuple(Fill(**{**dict(row), "state": FillState(row["state"])}) for row in rows)
 
+    def add_timing(self, timing: Timing) -> None:
+        with self._transaction() as database:
+            values = tuple(getattr(timing, name) for name in Timing.__dataclass_fields__)
+            database.execute("INSERT OR IGNORE INTO timings VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def timings(self, since_epoch: int = 0) -> tuple[Timing, ...]:
+        """Of the fills of `since_epoch` and later."""
+        rows = self._rows(
+            "SELECT timings.* FROM timings JOIN fills USING (target_id) WHERE epoch >= ? ORDER BY landed_ms",
+            since_epoch,
+        )
+        return tuple(Timing(**{**dict(row), "origin": Origin(row["origin"])}) for row in rows)
+
     def hits(self, epoch: int) -> int:
         """Targets we filled in one epoch."""
-        return int(self._rows("SELECT COUNT(*) AS hits FROM fills WHERE epoch = ?", epoch)[0]["hits"])
+        return int(self._figures("SELECT COUNT(*) AS hits FROM fills WHERE epoch = ?", epoch)[0]["hits"])
 
     def fill_counts(self) -> Mapping[FillState, int]:
         """All our fills by what became of them."""
-        rows = self._rows("SELECT state, COUNT(*) AS number FROM fills GROUP BY state")
+        rows = self._figures("SELECT state, COUNT(*) AS number FROM fills GROUP BY state")
         return {FillState(row["state"]): row["number"] for row in rows}
 
     def bond_outstanding(self) -> int:
         """Shannons locked in fills that are not claimed yet."""
         query = "SELECT COALESCE(SUM(bond), 0) AS bond FROM fills WHERE state = 'filled'"
-        return int(self._rows(query)[0]["bond"])
+        return int(self._figures(query)[0]["bond"])
 
     def counts(self, kind: IntentKind) -> Mapping[IntentStatus, int]:
         query = "SELECT status, COUNT(*) AS number FROM intents WHERE kind = ? GROUP BY status"
@@ -231,9 +280,10 @@ class Ledger:
     # -- epochs, published windows, weights
 
     def report_epoch(self, report: EpochReport) -> None:
-        values = tuple(getattr(report, name) for name in EpochReport.__dataclass_fields__)
+        names = tuple(EpochReport.__dataclass_fields__)
+        query = f"INSERT OR REPLACE INTO epochs ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
         with self._transaction() as database:
-            database.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            database.execute(query, tuple(getattr(report, name) for name in names))
 
     def epoch_reports(self) -> tuple[EpochReport, ...]:
         return tuple(EpochReport(**dict(row)) for row in self._rows("SELECT * FROM epochs ORDER BY epoch"))
@@ -257,9 +307,39 @@ class Ledger:
                 (published.window, published.url, published.size, published.verified_ms),
             )
 
-    def published(self) -> Mapping[Id32, Published]:
-        rows = self._rows("SELECT * FROM published")
-        return {row["window"]: Published(**dict(row)) for row in rows}
+    def published(self) -> tuple[Published, ...]:
+        """Every public copy that was made, by window and address."""
+        return tuple(Published(**dict(row)) for row in self._rows("SELECT * FROM published ORDER BY window, url"))
+
+    def forget_published(self, windows: Iterable[Id32]) -> None:
+        with self._transaction() as database:
+            database.executemany("DELETE FROM published WHERE window = ?", [(window,) for window in windows])
+
+    # -- alarms
+
+    def raise_alarm(self, alarm: Alarm) -> bool:
+        """Keeps an alarm, unless one of its kind and subject is open already; whether it is new."""
+        with self._transaction() as database:
+            cursor = database.execute(
+                "INSERT OR IGNORE INTO alarms VALUES (?, ?, ?, ?, NULL)",
+                (alarm.kind.value, alarm.subject, alarm.message, alarm.raised_ms),
+            )
+            return cursor.rowcount > 0
+
+    def clear_alarms(self, kind: AlarmKind, at_ms: int, subject: str | None = None) -> bool:
+        """Closes what is open of a kind (and a subject); whether anything was."""
+        with self._transaction() as database:
+            cursor = database.execute(
+                "UPDATE alarms SET cleared_ms = ?1 "
+                "WHERE kind = ?2 AND (?3 IS NULL OR subject = ?3) AND cleared_ms IS NULL",
+                (at_ms, kind.value, subject),
+            )
+            return cursor.rowcount > 0
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Every alarm there ever was, oldest first; `cleared_ms` is None for open ones."""
+        rows = self._rows("SELECT * FROM alarms ORDER BY raised_ms, kind, subject")
+        return tuple(Alarm(**{**dict(row), "kind": AlarmKind(row["kind"])}) for row in rows)
 
     def name_weights(self, weights_id: Id32, weights_checksum: Id32) -> None:
         """Remembers which weights an encrypted file and its key hold, so that a restart need not fetch it to know.
@@ -273,6 +353,33 @@ class Ledger:
         rows = self._rows("SELECT * FROM model_weights")
         return {row["encrypted_checksum"]: row["weights_checksum"] for row in rows}
 
+    # -- scoring
+
+    def add_scoring(self, scored: Iterable[tuple[Id32, int, float]]) -> None:
+        """Adds to what each model has scored: its weights checksum, windows, and the GPU seconds they took."""
+        with self._transaction() as database:
+            database.executemany(
+                "INSERT INTO scoring VALUES (?, ?, ?) ON CONFLICT (weights_checksum) "
+                "DO UPDATE SET windows = windows + excluded.windows, seconds = seconds + excluded.seconds",
+                list(scored),
+            )
+
+    def scoring(self) -> Mapping[Id32, tuple[int, float]]:
+        """Windows and GPU seconds so far, by weights checksum."""
+        rows = self._rows("SELECT * FROM scoring")
+        return {row["weights_checksum"]: (row["windows"], row["seconds"]) for row in rows}
+
+    def keep_outlook(self, epoch: int, outlook: Mapping[str, Any]) -> None:
+        """Remembers which targets were expected last, so that scoring can be planned without the network."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM outlooks WHERE epoch < ?", (epoch,))
+            database.execute("INSERT OR REPLACE INTO outlooks VALUES (?, ?)", (epoch, json.dumps(outlook)))
+
+    def outlook(self) -> Mapping[str, Any] | None:
+        """What `keep_outlook` kept last."""
+        rows = self._rows("SELECT outlook FROM outlooks ORDER BY epoch DESC LIMIT 1")
+        return json.loads(rows[0]["outlook"]) if rows else None
+
     # -- plumbing
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
@@ -283,6 +390,14 @@ class Ledger:
                 return cursor.execute(query, values).fetchall()
             except sqlite3.DatabaseError as error:
                 raise StateError(f"the ledger {self.path} cannot be read ({error}); restore a copy of it") from error
+
+    def _figures(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """Rows that are asked for many times a second and read many others: kept until something is written here."""
+        key = (query, *values)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = self._rows(query, *values)
+            return self._kept[key]
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._database, self._lock, self)
@@ -313,6 +428,7 @@ class _Transaction:
         except sqlite3.Error as failure:
             raise _state_error(self._ledger.path, failure) from failure
         finally:
+            self._ledger._kept.clear()
             if self._ledger._depth == 0 and self._database.in_transaction:
                 self._database.rollback()
             self._lock.release()

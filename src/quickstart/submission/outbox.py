@@ -5,12 +5,15 @@ is built anew while its predecessor may have landed, and a coin version is named
 """
 
 import asyncio
+import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from quickstart import clock
+from quickstart.chain.backoff import Backoff
 from quickstart.chain.client import NetworkReader
 from quickstart.chain.coins import Coin, CoinChanges, CoinPool
 from quickstart.chain.effects import Effects, effects_from_sdk
@@ -18,18 +21,21 @@ from quickstart.chain.ids import Id32, format_digest, format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.lease import Lease
-from quickstart.chain.outcomes import Outcome, Refusal, classify
+from quickstart.chain.outcomes import Outcome, Refusal, Unknown, classify
 from quickstart.chain.transactions import Kind, TransactionData
+from quickstart.chain.versions import SigningPermit
 from quickstart.errors import LeaseHeldError, NetworkError, UnreachableError
 from quickstart.ledger.accounts import Account, account
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import Intent, IntentKind, IntentStatus
 from quickstart.ledger.writer import LedgerWriter
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
-RESEND_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Pauses between sending the same bytes again; the last one repeats."""
+RESEND_BACKOFF = Backoff(first=0.25, longest=10.0)
+"""Pauses between sending the same bytes again."""
 
 INDEX_LAG_SECONDS = 3.0
 """A digest unknown to the node for this long, ten times its usual lag, was not executed."""
@@ -52,6 +58,12 @@ class NotSent:
     refusal: Refusal
 
 
+OnSigned = Callable[[Id32], None]
+"""Hears a transaction's digest once its bytes are durable, before they are sent."""
+
+OnExecuted = Callable[[Effects], None]
+"""Hears what a transaction did as soon as the node tells, before it is in the books."""
+
 AlsoRecord = Callable[[Ledger, Settled], None]
 """More to write in the same commit as the outcome of an intent."""
 
@@ -68,6 +80,7 @@ class Outbox:
         reader: NetworkReader,
         pool: CoinPool,
         also_record: AlsoRecord,
+        permit: SigningPermit | None = None,
     ) -> None:
         self._wallet = wallet
         self._lease = lease
@@ -76,6 +89,7 @@ class Outbox:
         self._reader = reader
         self._also_record = also_record
         self.pool = pool
+        self.permit = permit or SigningPermit()
 
     async def send(
         self,
@@ -87,19 +101,22 @@ class Outbox:
         subject: Id32 | None,
         epoch: int,
         details: Mapping[str, Any],
+        on_signed: OnSigned | None = None,
+        on_executed: OnExecuted | None = None,
     ) -> Settled | NotSent:
         """Sends one transaction and returns when its outcome is known and in the ledger.
 
         `coins`: every coin `kind` names, already reserved in the pool; the first `gas` of them pay the fees.
 
         Raises:
-            LeaseHeldError: the lease was lost; nothing was signed.
+            LeaseHeldError: the lease was lost; nothing was signed, or what was is in the ledger for its next holder.
+            UnknownVersionError: the network has become one that this program does not know; nothing was signed.
             ConflictError: a live intent already names the target or a coin; nothing was recorded or sent.
         """
         transaction = TransactionData(kind, self._wallet.address, tuple(coin.ref for coin in coins[:gas]))
         data = transaction.encode()
-        if not self._lease.held():
-            raise LeaseHeldError("the wallet's lease was lost; nothing more is signed here")
+        self.permit.check()
+        self._require_lease()
         intent = Intent(
             digest=transaction.digest(),
             kind=purpose,
@@ -111,21 +128,25 @@ class Outbox:
             details=details,
         )
         await self._writer.write(lambda ledger: ledger.record(intent))
-        return await self._deliver(intent, sent_before=False)
+        if on_signed is not None:
+            on_signed(intent.digest)
+        return await self._deliver(intent, on_executed, sent_before=False)
 
     async def recover(self) -> tuple[Settled | NotSent, ...]:
         """Settles what an earlier run left open, by sending the same bytes again."""
         intents = self._writer.ledger.pending()
         for intent in intents:
             self.pool.hold(intent.coins)
-        return tuple(await asyncio.gather(*(self._deliver(intent, sent_before=True) for intent in intents)))
+        return tuple(await asyncio.gather(*(self._deliver(intent, None, sent_before=True) for intent in intents)))
 
-    async def _deliver(self, intent: Intent, *, sent_before: bool) -> Settled | NotSent:
+    async def _deliver(self, intent: Intent, on_executed: OnExecuted | None, *, sent_before: bool) -> Settled | NotSent:
         """Sends the intent's bytes until its outcome is known. `sent_before`: they may already have landed."""
         attempt = 0
         while True:
             outcome = await self._attempt(intent)
             if isinstance(outcome, Effects):
+                if on_executed is not None:
+                    on_executed(outcome)
                 return await self._settle(intent, outcome)
             if isinstance(outcome, Refusal) and outcome.holder_digest != intent.digest:
                 if not sent_before:
@@ -134,15 +155,25 @@ class Outbox:
                     effects = await self._find(intent.digest)
                     return await (self._settle(intent, effects) if effects else self._refuse(intent, outcome))
             sent_before = True
-            pause = RESEND_PAUSES_SECONDS[min(attempt, len(RESEND_PAUSES_SECONDS) - 1)]
+            asked = outcome.retry_after_seconds if isinstance(outcome, Unknown) else None
+            pause = RESEND_BACKOFF.pause(attempt + 1, asked)
             log.warning("%s: outcome unknown, same bytes again: %s", format_digest(intent.digest), outcome)
             await asyncio.sleep(pause)
             attempt += 1
 
+    def _require_lease(self) -> None:
+        if not self._lease.held():
+            raise LeaseHeldError("the wallet's lease was lost; nothing more is signed or sent here")
+
     async def _attempt(self, intent: Intent) -> Effects | Outcome:
-        """Sends once: effects when it was executed, else what the failure means."""
+        """Sends once: effects when it was executed, else what the failure means.
+
+        The lease is asked again right before: a machine that slept meanwhile must not send what its successor, who
+        may have used the same coins, knows nothing of.
+        """
         try:
             async with self._lanes.client() as client:
+                self._require_lease()
                 response = await client.execute_transaction(intent.signed)
         except (RuntimeError, ValueError, NetworkError, UnreachableError) as error:
             return classify(error)
@@ -150,10 +181,10 @@ class Outbox:
 
     async def _find(self, digest: Id32) -> Effects | None:
         """Effects of a transaction that may have landed; None once the node has not known it for long enough."""
-        deadline = time.monotonic() + INDEX_LAG_SECONDS
+        deadline = clock.now() + INDEX_LAG_SECONDS
         while True:
-            effects = await self._reader.transaction(digest)
-            if effects is not None or time.monotonic() > deadline:
+            effects = await _answered(lambda: self._reader.transaction(digest))
+            if effects is not None or clock.now() > deadline:
                 return effects
             await asyncio.sleep(0.3)
 
@@ -185,20 +216,44 @@ class Outbox:
         read: list[Coin] = []
         for object_id in changes.unproven:
             log.warning("coin %s: its balance is not as the rules predict", format_id(object_id))
-            coin = await self._reader.coin(object_id, self._wallet.address, effects.version)
+            coin = await self._read_coin(object_id, effects.version)
             if coin is not None:
                 read.append(coin)
         return CoinChanges((*changes.written, *read), changes.gone, frozenset())
 
     async def _refuse(self, intent: Intent, refusal: Refusal) -> NotSent:
+        """Takes the intent back. What others did to its coins, with this very key, goes into the books with that: later
+        the coins will be as the ledger knows them, and nothing will be left to tell it by.
+        """
         log.warning("%s: refused, nothing happened: %s", format_digest(intent.digest), refusal)
-        await self._writer.write(lambda ledger: ledger.refuse(intent.digest, str(refusal), _now_ms()))
-        for coin in intent.coins:
-            current = await self._reader.coin(coin.coin_id, self._wallet.address)
-            self.pool.drop(coin.coin_id)
-            if current is not None:
-                self.pool.adopt(current)
+        current = {coin.coin_id: await self._read_coin(coin.coin_id) for coin in intent.coins}
+
+        def write(ledger: Ledger) -> None:
+            ledger.refuse(intent.digest, str(refusal), _now_ms())
+            for coin in ledger.coins():
+                if coin.coin_id in current:
+                    ledger.replace_coin(coin, current[coin.coin_id], intent.epoch)
+
+        await self._writer.write(write)
+        for coin_id, coin in current.items():
+            self.pool.drop(coin_id)
+            if coin is not None:
+                self.pool.adopt(coin)
         return NotSent(intent, refusal)
+
+    async def _read_coin(self, coin_id: Id32, at_least_version: int = 0) -> Coin | None:
+        return await _answered(lambda: self._reader.coin(coin_id, self._wallet.address, at_least_version))
+
+
+async def _answered(read: Callable[[], Awaitable[T]]) -> T:
+    """The answer to a read that the outcome of something sent hangs on, however long the node is out of reach."""
+    for failures in itertools.count(1):
+        try:
+            return await read()
+        except (NetworkError, UnreachableError) as error:
+            log.warning("waiting for the network: %s", error)
+            await asyncio.sleep(RESEND_BACKOFF.pause(failures))
+    raise AssertionError("the tries never end")
 
 
 def _now_ms() -> int:

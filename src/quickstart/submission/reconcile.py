@@ -14,7 +14,7 @@ from quickstart.chain.coins import Coin
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.objects import TargetContents, TargetStatus
 from quickstart.ledger.ledger import Ledger
-from quickstart.ledger.records import Fill, FillState, Movement
+from quickstart.ledger.records import Fill, FillState, Movement, Published
 from quickstart.ledger.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
@@ -64,21 +64,19 @@ async def reconcile(reader: NetworkReader, writer: LedgerWriter, owner: Id32, ep
         claimed.append(target.target_id)
         item = "bond_returned" if coin.balance == target.bond else "reward_submitter"
         movements[transaction][item] += coin.balance
-    for before, after in found.changed:
-        transaction = await reader.previous_transaction(after.coin_id) or after.coin_id
+    for _, after in found.changed:
         log.warning("coin %s was used by somebody else", format_id(after.coin_id))
-        movements[transaction]["external"] += after.balance - before.balance
     for coin in vanished:
         log.warning("coin %s is gone", format_id(coin.coin_id))
-        movements[coin.coin_id]["external"] -= coin.balance
 
     slashed = _slashed_by_others(writer.ledger.fills(FillState.FILLED), on_chain | set(claimed), epoch)
     for target_id in slashed:
         log.error("the fill of %s was judged false: its bond is lost", format_id(target_id))
 
     def write(ledger: Ledger) -> None:
-        ledger.forget_coins(coin.coin_id for coin in vanished)
-        ledger.keep_coins([*appeared, *(after for _, after in found.changed)])
+        for before, after in (*found.changed, *((coin, None) for coin in vanished)):
+            ledger.replace_coin(before, after, epoch)
+        ledger.keep_coins(appeared)
         for transaction, items in movements.items():
             ledger.move(transaction, [Movement(item, amount) for item, amount in items.items()], epoch)
         for target_id in claimed:
@@ -108,17 +106,28 @@ def _slashed_by_others(fills: Iterable[Fill], accounted: Set[Id32], epoch: int) 
 
 
 async def _restore_fills(reader: NetworkReader, writer: LedgerWriter, on_chain: Set[Id32]) -> None:
-    """Adds fills the chain has under our address and the ledger has not."""
+    """Adds fills the chain has under our address and the ledger has not, and the public copies they rest on, unread."""
     known = {fill.target_id for fill in writer.ledger.fills()}
     missing = [target_id for target_id in on_chain if target_id not in known]
     restored: list[Fill] = []
+    known_copies = {(copy.window, copy.url) for copy in writer.ledger.published()}
+    copies: list[Published] = []
     for target_id in missing:
         contents = await reader.target(target_id)
         if contents is not None and contents.status is TargetStatus.FILLED:
             restored.append(_restored(target_id, contents))
+            manifest = contents.manifest
+            if manifest is not None and (manifest.checksum, manifest.url) not in known_copies:
+                copies.append(Published(manifest.checksum, manifest.url, manifest.size, 0))
     if restored:
         log.warning("%d fills restored from the chain", len(restored))
-        await writer.write(lambda ledger: ledger.add_fills(restored))
+
+        def write(ledger: Ledger) -> None:
+            ledger.add_fills(restored)
+            for copy in copies:
+                ledger.publish(copy)
+
+        await writer.write(write)
 
 
 def _restored(target_id: Id32, contents: TargetContents) -> Fill:
@@ -129,5 +138,5 @@ def _restored(target_id: Id32, contents: TargetContents) -> Fill:
         reward=contents.reward,
         bond=contents.bond,
         window=contents.manifest.checksum if contents.manifest else None,
-        latency_ms=None,
+        url=contents.manifest.url if contents.manifest else None,
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstart.data.filters import reject_reason
-from quickstart.data.window import WINDOW_BYTES, Source, Window
+from quickstart.data.window import WINDOW_BYTES, Cursor, Source, SourcePlan, Window, WindowStream
 from quickstart.errors import SourceError
 from quickstart.scoring.contract import PAD
 
@@ -21,18 +21,18 @@ FRUITLESS_READS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a stream stands: whose `turn` it is, and per source its `passes` and the windows `read` of this one."""
+    """Where training data stands: whose `turn` it is, and per source its `passes` and the cursor in this one."""
 
     turn: int
     passes: tuple[int, ...]
-    read: tuple[int, ...]
+    cursors: tuple[Cursor | None, ...]
 
     @classmethod
     def start(cls, sources: int) -> "Position":
-        return cls(0, (0,) * sources, (0,) * sources)
+        return cls(0, (0,) * sources, (None,) * sources)
 
 
-class WindowStream:
+class TrainingStream:
     """Windows to train on, from all sources in turn; a source that ends begins anew in another order."""
 
     def __init__(self, sources: Sequence[Source], seed: int, position: Position | None = None) -> None:
@@ -40,13 +40,13 @@ class WindowStream:
         self._seed = seed
         position = position or Position.start(len(sources))
         self._turn = position.turn
-        self._passes, self._read = list(position.passes), list(position.read)
-        self._open: dict[int, Iterator[Window]] = {}
+        self._passes, self._cursors = list(position.passes), list(position.cursors)
+        self._open: dict[int, WindowStream] = {}
 
     @property
     def position(self) -> Position:
         """Of the next window; a stream made with it goes on exactly there."""
-        return Position(self._turn, tuple(self._passes), tuple(self._read))
+        return Position(self._turn, tuple(self._passes), tuple(self._cursors))
 
     def take(self, count: int) -> list[Window]:
         """The next `count` windows.
@@ -60,19 +60,20 @@ class WindowStream:
         index = self._turn
         self._turn = (self._turn + 1) % len(self._sources)
         for _ in range(2):  # the rest of this pass, and a whole one
-            for window in self._windows(index):
-                self._read[index] += 1
+            stream = self._windows(index)
+            for window in stream:
+                self._cursors[index] = stream.cursor
                 if not is_held_out(window) and reject_reason(window.data) is None:
                     return window
             self._passes[index] += 1
-            self._read[index] = 0
+            self._cursors[index] = None
             del self._open[index]
         raise SourceError(f"{self._sources[index].name} has no window to train on: name a folder with more files")
 
-    def _windows(self, index: int) -> Iterator[Window]:
+    def _windows(self, index: int) -> WindowStream:
         if index not in self._open:
-            seed = self._seed + self._passes[index]
-            self._open[index] = self._sources[index].windows(seed, self._read[index])
+            plan = SourcePlan(self._seed + self._passes[index])
+            self._open[index] = self._sources[index].windows(plan, self._cursors[index])
         return self._open[index]
 
 
@@ -104,7 +105,7 @@ def held_out_windows(sources: Sequence[Source], count: int, seed: int) -> list[W
 
 
 def _held_out(source: Source, seed: int) -> Iterator[Window]:
-    for number, window in enumerate(source.windows(seed)):
+    for number, window in enumerate(source.windows(SourcePlan(seed))):
         if is_held_out(window) and reject_reason(window.data) is None:
             yield window
         if number >= FRUITLESS_READS:

@@ -12,9 +12,11 @@ from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.own_models import OwnModel
+from quickstart.chain.versions import SigningPermit
 from quickstart.errors import FundsError
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.writer import LedgerWriter
+from quickstart.submission.alarms import Alarms, watch_versions
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS
 from quickstart.submission.fills import record_settled
 from quickstart.submission.outbox import Outbox
@@ -147,12 +149,19 @@ async def publish(
 
 @asynccontextmanager
 async def open_office(
-    network: Network, wallet: Wallet, places: Places, storage: Storage, premises: Premises, command: str
+    network: Network,
+    wallet: Wallet,
+    places: Places,
+    storage: Storage,
+    premises: Premises,
+    command: str,
+    permit: SigningPermit,
 ) -> AsyncIterator[Office]:
     """Takes the wallet's lease and settles what an earlier run left open.
 
     Raises:
         LeaseHeldError: somebody else signs for this wallet.
+        UnknownVersionError: the network has become one that this program does not know.
     """
     with ExitStack() as stack:
         lease = premises.lease(places, command)
@@ -161,7 +170,9 @@ async def open_office(
         reader = NetworkReader(await connect(network.endpoints), network.endpoints.rpc)
         writer = LedgerWriter(ledger)
         lanes = Lanes(network.endpoints, 2)
-        outbox = Outbox(wallet, lease, writer, lanes, reader, CoinPool(ledger.coins()), record_settled)
+        await watch_versions(permit, (await reader.board()).epoch, Alarms(writer))
+        permit.check()
+        outbox = Outbox(wallet, lease, writer, lanes, reader, CoinPool(ledger.coins()), record_settled, permit)
         if await outbox.recover():
             await asyncio.sleep(INDEX_LAG_SECONDS)
         client = stack.enter_context(public_client())

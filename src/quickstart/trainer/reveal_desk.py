@@ -13,9 +13,10 @@ from quickstart.chain.coins import Coin
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.own_models import OwnModel
 from quickstart.chain.transactions import RevealModel
-from quickstart.errors import StateError
+from quickstart.errors import StateError, UnknownVersionError
 from quickstart.ledger.ledger import ConflictError, Ledger
 from quickstart.ledger.records import IntentKind
+from quickstart.submission.board_watch import INDEX_LAG_SECONDS
 from quickstart.submission.outbox import Outbox, Settled
 from quickstart.trainer.publication import commit_fee, commitment_subject
 from quickstart.trainer.reveals import Attempts, Next, Phase, Reveal, Status, decide, pending_reveals, status
@@ -28,7 +29,7 @@ LOOK_EVERY_SECONDS = 60.0
 
 
 class RevealDesk:
-    """The commitments of one wallet. `look` reads the chain, `due` says what to attempt, `reveal` makes one attempt."""
+    """The commitments of one wallet. `look` reads the chain, `due` says what to attempt, `begin` makes one attempt."""
 
     def __init__(self, owner: Id32, reader: NetworkReader, vault: Vault, outbox: Outbox, ledger: Ledger) -> None:
         self._owner = owner
@@ -42,13 +43,37 @@ class RevealDesk:
         self._told: set[Reveal] = set()
         self._keyless: set[Reveal] = set()
         self._told_penniless = False
+        self._watched: int | None = None
+        self._looking: asyncio.Task[None] | None = None
         self.statuses: tuple[Status, ...] = ()
 
-    async def look(self, epoch: int | None = None) -> None:
-        """Reads our models, if the epoch is another than before, or it is time again."""
-        known = self._epoch.number if self._epoch else None
-        if epoch is not None and epoch == known and time.monotonic() - self._looked_at < LOOK_EVERY_SECONDS:
-            return
+    def watch(self, epoch: int) -> None:
+        """Has our models looked at when `epoch` is another than before, and now and then; never waits.
+
+        Raises:
+            NetworkError, UnreachableError: the last look failed, for longer than its reader has patience.
+        """
+        self._watched = epoch
+        if self._looking is not None and self._looking.done():
+            done, self._looking = self._looking, None
+            done.result()
+        pause = LOOK_EVERY_SECONDS if self._is_current else INDEX_LAG_SECONDS
+        if self._looking is None and time.monotonic() - self._looked_at >= pause:
+            self._looking = asyncio.create_task(self.look())
+
+    async def close(self) -> None:
+        """Ends a look that is under way."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    @property
+    def _is_current(self) -> bool:
+        """Whether our models were seen in the epoch that is watched."""
+        return self._watched is None or (self._epoch is not None and self._epoch.number == self._watched)
+
+    async def look(self) -> None:
+        """Reads our models, and tells of a reveal that was missed."""
         self._looked_at = time.monotonic()
         self._epoch, models = await self._reader.own_models(self._owner)
         self.statuses = self._statuses(models, self._epoch.number)
@@ -77,7 +102,9 @@ class RevealDesk:
 
     @property
     def open(self) -> int:
-        """Reveals that this epoch must still see and that there is hope for."""
+        """Reveals that this epoch must still see and that there is hope for; one more as long as that is not known."""
+        if not self._is_current:
+            return 1
         return 0 if self._penniless else len(set(self._of_this_epoch) - self._keyless)
 
     @property
@@ -141,8 +168,10 @@ class RevealDesk:
                 epoch=self._epoch.number,
                 details={"model": reveal.model_id.hex(), "key_commitment": reveal.key.hex()},
             )
-        except ConflictError:  # a live attempt of before settles by itself
+        except (ConflictError, UnknownVersionError) as error:
+            # A live attempt of before settles by itself; in a network we do not know nothing is signed.
             self._outbox.pool.release((coin,))
+            log.error("model %s is not revealed yet: %s", format_id(reveal.model_id), error)
             return
         if isinstance(outcome, Settled) and outcome.effects.failure is None:
             # Not read from the chain: its listings lag behind what has just landed.

@@ -1,5 +1,6 @@
 """The training loop: steps, checkpoints, metrics. Stopped anywhere, it goes on as if it had not been."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 
 from quickstart.data.window import WINDOW_BYTES, Source
 from quickstart.errors import UsageError
-from quickstart.trainer.batches import Position, WindowStream, token_arrays
+from quickstart.trainer.batches import Position, TrainingStream, token_arrays
 from quickstart.trainer.checkpoints import Checkpoints
 from quickstart.trainer.loss import network_loss, noise_projection
 from quickstart.trainer.metrics import Metrics
@@ -48,7 +49,7 @@ class Training:
         self._positions = torch.arange(WINDOW_BYTES, device=self.device)[None]
         self.step = 0
         position = self._restore(folder)
-        self._stream = WindowStream(sources, plan.seed, position)
+        self._stream = TrainingStream(sources, plan.seed, position)
         self._metrics = Metrics(folder / "metrics.jsonl", self.step)
 
     def run(self, stop: Callable[[], bool], report: Callable[[StepReport], None]) -> bool:
@@ -102,7 +103,7 @@ class Training:
             "step": self.step,
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "position": [position.turn, list(position.passes), list(position.read)],
+            "position": json.dumps([position.turn, position.passes, position.cursors]),
             "random": torch.get_rng_state(),
         }
         self._checkpoints.save(self.step, content)
@@ -118,8 +119,8 @@ class Training:
         self._optimizer.load_state_dict(content["optimizer"])
         torch.set_rng_state(content["random"].cpu())
         self.step = int(content["step"])
-        turn, passes, read = content["position"]
-        return Position(turn, tuple(passes), tuple(read))
+        turn, passes, cursors = json.loads(content["position"])
+        return Position(turn, tuple(passes), tuple(cursors))
 
 
 def _groups(model: TrainableModel, decay: float) -> list[dict[str, Any]]:

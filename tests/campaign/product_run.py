@@ -1,0 +1,163 @@
+"""One run of the product for one wallet on a `PureNode`: what `Session.run` puts together, but for sockets and files
+of scores. All of it is the product's own; what is different are the edges that come in as arguments.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import httpx
+
+from quickstart.bank import Bank
+from quickstart.chain.client import Endpoints, NetworkReader
+from quickstart.chain.coins import CoinPool
+from quickstart.chain.ids import Id32
+from quickstart.chain.keys import Wallet
+from quickstart.chain.lanes import Lanes
+from quickstart.chain.lease import Lease
+from quickstart.executors.base import ScoreAnswer, ScoreRequest
+from quickstart.ledger.ledger import Ledger
+from quickstart.ledger.writer import LedgerWriter
+from quickstart.submission.actions import Policy
+from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
+from quickstart.submission.driver import EPOCH_OVER, INTERRUPTED, Driver
+from quickstart.submission.fills import record_settled
+from quickstart.submission.opening import first_board, open_coins
+from quickstart.submission.outbox import Outbox
+from quickstart.submission.premises import Network, Plan
+from quickstart.submission.publishing import PublishingDesk
+from quickstart.submission.requests import RequestBox
+from quickstart.submission.scoring_desk import ScoringDesk
+from quickstart.submission.storage import Publisher, Storage, object_key
+
+MakeClient = Callable[[Endpoints], Awaitable[Any]]
+
+
+class NothingToScore:
+    """The executor of a bank whose scores are all there."""
+
+    capacity = 1
+
+    def __enter__(self) -> "NothingToScore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def spawn(self, request: ScoreRequest) -> None:
+        raise AssertionError("everything was scored already")
+
+    def poll(self) -> tuple[ScoreAnswer, ...]:
+        return ()
+
+
+@dataclass
+class MemoryStorage:
+    """A bucket in memory, and the web host that shows it."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+    def put(self, data: bytes, checksum: Id32) -> str:
+        self.objects[f"/{object_key(checksum)}"] = data
+        return self.public_url(checksum)
+
+    def public_url(self, checksum: Id32) -> str:
+        return f"https://bucket.example/{object_key(checksum)}"
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        data = self.objects.get(request.url.path)
+        return httpx.Response(404) if data is None else httpx.Response(200, stream=httpx.ByteStream(data))
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(transport=httpx.MockTransport(self.answer))
+
+
+class Edges(Protocol):
+    """Where a run touches the world; a test may stand in between."""
+
+    def lease(self) -> Lease: ...
+    def writer(self, ledger: Ledger) -> LedgerWriter: ...
+    def storage(self) -> Storage: ...
+    def client(self) -> httpx.Client: ...
+    def wallet(self) -> Wallet: ...
+    async def connect(self, endpoints: Endpoints) -> Any: ...
+
+
+@dataclass
+class ProductRun:
+    """`work` is a whole run, until it is stopped or its policy ends it; everything in it dies with the loop's tasks."""
+
+    folder: Path
+    bank: Bank
+    weights_names: dict[Id32, Id32]
+    edges: Edges
+    policy: Policy
+    endpoints: Endpoints
+    epochs: int | None = None
+    ledger: Ledger | None = None
+    outbox: Outbox | None = None
+    driver: Driver | None = None
+    recovered: int = 0
+    _clean: list[Callable[[], None]] = field(default_factory=list)
+
+    async def open(self) -> None:
+        """As a session does: the lease, the books, what an earlier run left open, the coins."""
+        lease = self.edges.lease().__enter__()
+        self._clean.append(lambda: lease.__exit__(None, None, None))
+        self.ledger = ledger = Ledger(self.folder / "ledger.sqlite")
+        wallet = self.edges.wallet()
+        reader = NetworkReader(await self.edges.connect(self.endpoints), self.endpoints.rpc)
+        network = Network("pure", self.endpoints)
+        board = await first_board(reader, network, may_advance=False)
+        writer = self.edges.writer(ledger)
+        lanes = Lanes(self.endpoints, self.policy.lanes, self.edges.connect)
+        self.outbox = outbox = Outbox(wallet, lease, writer, lanes, reader, CoinPool(ledger.coins()), record_settled)
+        recovered = await outbox.recover()
+        self.recovered = len(recovered)
+        if recovered:
+            await asyncio.sleep(INDEX_LAG_SECONDS)
+        plan = Plan(self.policy, epochs=0, windows=0, sources=())
+        outbox.pool = await open_coins(reader, writer, wallet, network, plan, board)
+        desk = ScoringDesk(self.bank, NothingToScore(), self.weights_names)
+        client = self.edges.client()
+        self._clean += [desk.close, client.close]
+        self.driver = Driver(
+            owner=wallet.address,
+            reader=reader,
+            watch=BoardWatch(reader, board),
+            desk=desk,
+            publishing=PublishingDesk(Publisher(self.edges.storage(), client), writer),
+            outbox=outbox,
+            writer=writer,
+            requests=RequestBox(self.folder / "requests"),
+            report=lambda progress: None,
+        )
+
+    async def work(self) -> None:
+        """Opens, then works through epochs: `epochs` of them, or until it is stopped."""
+        await self.open()
+        assert self.driver is not None
+        done = 0
+        try:
+            while self.epochs is None or done < self.epochs:
+                reason = await self.driver.run_epoch(self.policy)
+                done += 1
+                if reason == INTERRUPTED:
+                    break
+                if reason != EPOCH_OVER and done != self.epochs:
+                    await self.driver.await_epoch()
+        finally:
+            await self.driver.close()
+
+    def end(self) -> None:
+        """Gives everything back; after a crash this is what the operating system does."""
+        for step in reversed(self._clean):
+            step()
+        self._clean.clear()
+        if self.ledger is not None:
+            self.ledger.close()

@@ -1,0 +1,67 @@
+"""A served devnet on a loop in a thread of its own, so that other processes and this one can use it at once."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from quickstart.chain.client import Endpoints
+from quickstart.chain.ids import Id32
+from quickstart.devnet.config import DevnetConfig
+from quickstart.devnet.node import Node
+from quickstart.devnet.server import DevnetServer
+
+T = TypeVar("T")
+
+ANY_PORT = {"rpc_port": 0, "faucet_port": 0, "scoring_port": 0, "admin_port": 0}
+
+
+@dataclass
+class ServedNetwork:
+    server: DevnetServer
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def node(self) -> Node:
+        return self.server.node
+
+    @property
+    def endpoints(self) -> Endpoints:
+        return Endpoints(self.server.urls.rpc)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(120)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Calls a function where nothing else touches the node meanwhile."""
+
+        async def work() -> T:
+            return function()
+
+        return self.run(work())
+
+    def give(self, owner: Id32, amount: int) -> None:
+        self.call(lambda: self.node.give(owner, amount, 1))
+
+    def end_epoch(self) -> int:
+        return self.run(self.node.advance_epoch())
+
+
+@contextmanager
+def served(**changes: Any) -> Iterator[ServedNetwork]:
+    """A devnet until the end of the block."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    server = DevnetServer(DevnetConfig(**{**ANY_PORT, "seed": 8, **changes}))
+    network = ServedNetwork(server, loop)
+    try:
+        network.run(server.start())
+        yield network
+    finally:
+        network.run(server.stop())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

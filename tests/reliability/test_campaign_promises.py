@@ -1,0 +1,14 @@
+"""The short form of every promise that the campaign measures: the same functions, less often."""
+
+import pytest
+
+from tests.campaign.registry import Promise, promises
+
+SEED = 8
+
+
+@pytest.mark.parametrize("promise", promises(), ids=lambda promise: promise.name.replace(" ", "_"))
+def test_nothing_is_lost(promise: Promise) -> None:
+    found = promise.measure(promise.short, SEED)
+    assert found["times"] > 0
+    assert found["lost"] == 0, found
