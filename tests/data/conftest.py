@@ -1,21 +1,19 @@
 """The stand-ins of hub and archive for every test of sources, and settings that name them."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from data_hosts import GOOD_TOKEN, ArchiveStandIn, HubStandIn, Repository
+from data_hosts import GOOD_TOKEN, ArchiveStandIn, HubStandIn, OpenSource, Repository
 from data_samples import fineweb_edu, stack, starcoder, swe_bench
 
 from quickstart.data.sources import open_source
 from quickstart.data.window import Source
 from quickstart.settings import Settings
-
-OpenSource = Callable[..., Source]
 
 
 @pytest.fixture(scope="session")

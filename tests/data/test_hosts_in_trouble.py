@@ -6,8 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from conftest import OpenSource
-from data_hosts import ArchiveStandIn, Fault, HubStandIn, Repository, git_name
+from data_hosts import ArchiveStandIn, Fault, HubStandIn, OpenSource, Repository, git_name
 from data_samples import STACK_SCHEMA, stack_row, table, text
 
 from quickstart.data.contents import CONCURRENCY, Contents

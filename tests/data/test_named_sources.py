@@ -6,8 +6,7 @@ import logging
 import sys
 
 import pytest
-from conftest import OpenSource
-from data_hosts import EXPIRED_TOKEN, GOOD_TOKEN, NEW_TOKEN, ArchiveStandIn, HubStandIn, Repository
+from data_hosts import EXPIRED_TOKEN, GOOD_TOKEN, NEW_TOKEN, ArchiveStandIn, HubStandIn, OpenSource, Repository
 from data_samples import text
 
 from quickstart.data.window import Provenance, Source, SourcePlan, Window

@@ -21,6 +21,9 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 GOOD_TOKEN, NEW_TOKEN, EXPIRED_TOKEN = "hf_" + "good" * 9, "hf_" + "fresh" * 7, "hf_" + "stale" * 7
 """A token whose owner has accepted all terms, one whose owner has accepted none, and one that is no longer valid."""
 
+OpenSource = Callable[..., Any]
+"""Opens a source by name at the stand-ins; `token` is what HF_TOKEN says."""
+
 PAGE = 3
 """Entries of one page of a listing: small, so that the pages after the first are read too."""
 
@@ -150,10 +153,14 @@ class Repository:
     files: dict[str, bytes]
     card: dict[str, Any] = field(default_factory=dict)
     gated: bool = False
+    _digests: dict[int, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def revision(self) -> str:
-        facts = b"".join(path.encode() + hashlib.sha1(data).digest() for path, data in sorted(self.files.items()))
+        for data in self.files.values():
+            if id(data) not in self._digests:
+                self._digests[id(data)] = hashlib.sha1(data).digest()
+        facts = b"".join(path.encode() + self._digests[id(data)] for path, data in sorted(self.files.items()))
         return hashlib.sha1(facts).hexdigest()
 
 
@@ -182,8 +189,9 @@ class HubStandIn:
 
     def _remember(self) -> None:
         for name, repository in self.repositories.items():
-            copy = Repository(dict(repository.files), repository.card, repository.gated)
-            self._versions[name, repository.revision] = copy
+            if (name, repository.revision) not in self._versions:
+                copy = Repository(dict(repository.files), repository.card, repository.gated, repository._digests)
+                self._versions[name, repository.revision] = copy
 
     def _answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         self._remember()

