@@ -29,7 +29,9 @@ Measure: TypeAlias = Callable[[int, int], Findings]
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """`number`: the promise's place in docs/reliability.md's table; several measurements may share one."""
+    """`number`: the promise's place in docs/reliability.md's table; several measurements may share one. `short`: how
+    often the suite measures it, 0 where a test of its own does.
+    """
 
     number: int
     text: str

@@ -7,7 +7,9 @@ from tests.campaign.registry import Promise, promises
 SEED = 8
 
 
-@pytest.mark.parametrize("promise", promises(), ids=lambda promise: promise.name.replace(" ", "_"))
+@pytest.mark.parametrize(
+    "promise", [p for p in promises() if p.short], ids=lambda promise: promise.name.replace(" ", "_")
+)
 def test_nothing_is_lost(promise: Promise) -> None:
     found = promise.measure(promise.short, SEED)
     assert found["times"] > 0
