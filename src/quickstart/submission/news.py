@@ -5,6 +5,7 @@ from collections.abc import Container
 from quickstart import clock
 from quickstart.chain.board import Board
 from quickstart.chain.ids import Id32
+from quickstart.submission.sightings import KEPT, forget_oldest
 
 REMEMBERED_SECONDS = 60.0
 """A listing that lags behind may show a filled target as open for no longer than this."""
@@ -27,10 +28,12 @@ class News:
 
     def opened(self, target_id: Id32) -> None:
         self._opened[target_id] = clock.now()
+        forget_oldest(self._opened, KEPT)
 
     def left(self, target_id: Id32) -> None:
         """A target was filled."""
         self._filled[target_id] = clock.now()
+        forget_oldest(self._filled, KEPT)
 
     def await_word(self, target_id: Id32) -> None:
         """The stream has to tell of this one too."""
