@@ -16,6 +16,7 @@ from quickstart.chain.lease import Holder
 from quickstart.chain.shared_lease import (
     CLOCK_ERROR,
     GIVE_UP_SECONDS,
+    SILENT_SECONDS,
     TTL_SECONDS,
     AllOf,
     Record,
@@ -360,6 +361,23 @@ def test_a_holder_that_went_silent_is_succeeded_after_its_time_and_not_before(wo
     assert not first.renew()
     assert not first.held() and second.held()
     assert memory.record.holder is not None and memory.record.holder.command == "claim"
+
+
+def test_a_silent_holder_is_named_while_its_end_is_awaited(
+    world: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = Memory()
+    first, second = lease(memory, world, "submit"), lease(memory, world, "claim")
+    take(first)
+    second.attempt()
+    world[0] += SILENT_SECONDS - INSTANT
+    assert second.attempt() is not None
+    assert caplog.text == ""
+    for _ in range(3):
+        world[0] += 1.0
+        assert second.attempt() is not None
+    assert len(caplog.records) == 1, "once is enough"
+    assert "`submit` (process" in caplog.text and "to take over" in caplog.text and "up to 24 s" in caplog.text
 
 
 def test_a_holder_that_thawed_in_time_goes_on(world: list[float]) -> None:
