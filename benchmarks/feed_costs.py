@@ -8,7 +8,7 @@ checkpoints a second, one by the stream and one by reading the listing every sec
 
 Checkpoints: a made-up day, one fill a second and ten checkpoints a second, goes through the parser and the watch at
 the network's full width: microseconds of CPU for a checkpoint with a fill and for one without, and how much the
-process grows once an epoch's latest targets are kept. `receive`: CPU for a message with gRPC, `core_share`: all of it
+process grows in the second half. `receive`: CPU for a message with gRPC, `core_share`: all of it
 together, of one core.
 """
 
@@ -17,7 +17,6 @@ import asyncio
 import itertools
 import json
 import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -38,7 +37,7 @@ from quickstart.chain.protocol import PARAMETERS
 from quickstart.chain.spawning import SpawnRule
 from quickstart.devnet.codec import timestamp
 from quickstart.devnet.state import Model
-from quickstart.submission.board_watch import SEEN_KEPT, BoardWatch
+from quickstart.submission.board_watch import PROOF_SECONDS, BoardWatch
 from quickstart.units import SHANNONS_PER_SOMA
 from quickstart.wire import soma_pb2 as pb
 
@@ -129,8 +128,8 @@ async def count_bytes(arguments: argparse.Namespace) -> dict[str, float]:
             await readers[1]._list_targets(FULL_MASK, status="open", epoch=board.epoch.number)
             listing = by_poll.received - before_listing
             same = watches[0].board.targets.keys() == (await client.reader.board()).targets.keys()
-    # One snapshot proves the stream every minute; a shorter run has had none.
-    proofs = 60 * statistics.mean([polling / max(1, watches[1].report.snapshots)])
+    # A snapshot proves the stream now and then; so short a run has had none.
+    proofs = 3600 / PROOF_SECONDS * polling / max(1, watches[1].report.snapshots)
     return {
         "stream_per_hour": stream / hours + proofs,
         "polling_per_hour": polling / hours,
@@ -151,22 +150,24 @@ async def replay(fills: int, seed: int) -> dict[str, float]:
     board = Board(epoch, models, {t.target_id: t for t in (rule.target(next(digests)) for _ in range(BOARD))})
     feed = CheckpointFeed("http://127.0.0.1:1")
     watch = BoardWatch(NetworkReader(None, ""), board, feed)
-    fill_us, other_us, settled = list[float](), list[float](), 0
+    fill_seconds = other_seconds = 0.0
+    settled = 0
     for number in range(fills * CHECKPOINTS_PER_FILL):
         is_fill = number % CHECKPOINTS_PER_FILL == 0
         target_id = next(iter(watch.board.targets))
         message = _fill(number, target_id, next(digests), rule) if is_fill else _bookkeeping(number)
         started = time.thread_time()
         watch.take(feed._decoded(message).checkpoint)
-        (fill_us if is_fill else other_us).append((time.thread_time() - started) * 1e6)
-        if watch.report.computed == SEEN_KEPT + BOARD:
+        taken = time.thread_time() - started
+        fill_seconds, other_seconds = fill_seconds + taken * is_fill, other_seconds + taken * (not is_fill)
+        if watch.report.computed == fills // 2:
             settled = settled or resident_bytes()
     if watch.report.computed != fills or watch.report.listed != BOARD:
         raise RuntimeError(f"not every target was computed: {watch.told()}")
     return {
-        "fill_us": statistics.mean(fill_us),
-        "bookkeeping_us": statistics.mean(other_us),
-        "grown_bytes": resident_bytes() - settled if settled else float("nan"),
+        "fill_us": fill_seconds / fills * 1e6,
+        "bookkeeping_us": other_seconds / (fills * (CHECKPOINTS_PER_FILL - 1)) * 1e6,
+        "grown_bytes": resident_bytes() - settled,
         "checkpoints": fills * CHECKPOINTS_PER_FILL,
     }
 

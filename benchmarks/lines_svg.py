@@ -20,7 +20,12 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel]) -> str:
-    """The chart: windows on a logarithmic scale, each panel with a scale of coverage of its own."""
+    """The chart: windows on a logarithmic scale, each panel with a scale of coverage of its own. A threshold at which
+    everything is covered from the start has no panel.
+    """
+    panels = [
+        panel for panel in panels if len({v for one in panel.lines.values() for vs in one.values() for v in vs}) > 1
+    ]
     width = GAP + len(panels) * (WIDTH + GAP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{TOP + HEIGHT + 46}" '

@@ -110,7 +110,7 @@ class Scorer:
     name=names.WEIGHTS,
     image=images.cpu,
     cpu=2.0,
-    memory=20 * 1024,
+    memory=4 * 1024,
     volumes={str(WEIGHTS): weights_volume},
     max_containers=2,
     timeout=int(1 * HOURS),

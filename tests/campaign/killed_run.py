@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,34 @@ from quickstart.chain.client import Endpoints, connect
 from quickstart.chain.ids import Id32
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lease import FileLease, Lease
+from quickstart.chain.shared_lease import AllOf, SharedLease
+from quickstart.errors import QuickstartError
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.writer import LedgerWriter
+from quickstart.settings import S3Settings
 from quickstart.submission.actions import Policy
 from quickstart.submission.folder_storage import FolderStorage
+from quickstart.submission.s3_lease import S3LeaseStore
 from quickstart.submission.storage import Storage
 from tests.campaign.fail_points import Watched
 from tests.campaign.product_run import ProductRun
+
+
+@dataclass(frozen=True, slots=True)
+class BucketLease:
+    """A lease in a bucket besides the file's: where, under which command's name, and how long it holds."""
+
+    settings: S3Settings
+    key: str
+    command: str
+    ttl_seconds: float
+    renew_seconds: float
+
+    def made(self, folder: Path) -> Lease:
+        store = S3LeaseStore(self.settings)
+        times = {"ttl_seconds": self.ttl_seconds, "renew_seconds": self.renew_seconds}
+        shared = SharedLease(store, self.key, self.command, close=store.close, **times)
+        return AllOf(FileLease(folder / "lease", self.command), shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +56,10 @@ class FolderEdges:
 
     folder: Path
     secret: bytes
+    bucket: BucketLease | None = None
 
     def lease(self) -> Lease:
-        return FileLease(self.folder / "lease", "submit")
+        return self.bucket.made(self.folder) if self.bucket else FileLease(self.folder / "lease", "submit")
 
     def writer(self, ledger: Ledger) -> LedgerWriter:
         return LedgerWriter(ledger)
@@ -60,7 +83,9 @@ class FolderEdges:
 
 @dataclass(frozen=True, slots=True)
 class RunOrder:
-    """What a child process is to do. `kill_at`: the point it is killed at, if it gets there."""
+    """What a child process is to do. `kill_at`: the point it is killed at, if it gets there. `bucket`: the lease
+    it needs besides its folder's. `epochs`: see `ProductRun`.
+    """
 
     folder: Path
     secret: bytes
@@ -69,19 +94,26 @@ class RunOrder:
     weights_names: dict[Id32, Id32]
     policy: Policy
     kill_at: str | None = None
+    bucket: BucketLease | None = None
+    epochs: int | None = 1
 
 
 def carry_out(order: RunOrder) -> None:
-    """The child's whole life: one epoch's worth of the product."""
-    logging.disable(logging.CRITICAL)
+    """The child's whole life. What it logs is in `log` of its folder; what ended it, if not its work, in `said`."""
+    logging.basicConfig(filename=order.folder / "log", level=logging.WARNING, force=True)
 
     def reached(point: str) -> None:
         if point == order.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    edges = Watched(FolderEdges(order.folder, order.secret), reached)
+    edges = Watched(FolderEdges(order.folder, order.secret, order.bucket), reached)
     run = ProductRun(
-        order.folder, Bank(order.bank), order.weights_names, edges, order.policy, order.endpoints, epochs=1
+        order.folder, Bank(order.bank), order.weights_names, edges, order.policy, order.endpoints, order.epochs
     )
-    asyncio.run(run.work())
-    run.end()
+    try:
+        asyncio.run(run.work())
+    except QuickstartError as error:
+        (order.folder / "said").write_text(f"{type(error).__name__}: {error}")
+        sys.exit(error.exit_code)
+    finally:
+        run.end()

@@ -18,7 +18,7 @@ from quickstart.chain.ids import Id32
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.lease import Lease
-from quickstart.executors.base import ScoreAnswer, ScoreRequest
+from quickstart.executors.base import Executor, ScoreAnswer, ScoreRequest
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.actions import Policy
@@ -99,6 +99,7 @@ class ProductRun:
     policy: Policy
     endpoints: Endpoints
     epochs: int | None = None
+    executor: Executor = field(default_factory=NothingToScore)
     ledger: Ledger | None = None
     outbox: Outbox | None = None
     driver: Driver | None = None
@@ -123,7 +124,7 @@ class ProductRun:
             await asyncio.sleep(INDEX_LAG_SECONDS)
         plan = Plan(self.policy, epochs=0, windows=0, sources=())
         outbox.pool = await open_coins(reader, writer, wallet, network, plan, board)
-        desk = ScoringDesk(self.bank, NothingToScore(), self.weights_names)
+        desk = ScoringDesk(self.bank, self.executor, self.weights_names)
         client = self.edges.client()
         self._clean += [desk.close, client.close]
         self.driver = Driver(

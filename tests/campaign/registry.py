@@ -29,7 +29,9 @@ Measure: TypeAlias = Callable[[int, int], Findings]
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """`number`: the promise's place in docs/reliability.md's table; several measurements may share one."""
+    """`number`: the promise's place in docs/reliability.md's table; several measurements may share one. `short` 0: not
+    in the suite, where other tests do the like.
+    """
 
     number: int
     text: str

@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from quickstart.devnet.inputs import SignedTransaction
 from quickstart.devnet.state import ChainState
 from quickstart.devnet.state import Coin as CoinContents
 from quickstart.errors import QuickstartError
+from quickstart.executors.base import Executor
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import FillState
 from quickstart.ledger.writer import LedgerWriter
@@ -38,7 +39,7 @@ from quickstart.scoring.engine import CertifiedError, ScoredShard
 from quickstart.submission.actions import Policy
 from quickstart.submission.storage import Storage
 from tests.campaign.fail_points import Watched
-from tests.campaign.product_run import MemoryStorage, ProductRun
+from tests.campaign.product_run import MemoryStorage, NothingToScore, ProductRun
 from tests.campaign.pure_node import PureNode, read_signed
 from tests.campaign.pure_sdk import BASE_URL, PureSdk
 from tests.campaign.virtual_time import VirtualLoop
@@ -62,15 +63,17 @@ def scratch_folder() -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class MadeUpBank:
-    """A bank whose scores were drawn, not computed. `names`: the models' sealed weights -> weights."""
+class ScoredBank:
+    """A bank with all scores in it. `names`: the models' sealed weights -> weights. `executor`: makes exact ones."""
 
     bank: Bank
     names: dict[Id32, Id32]
+    executor: Executor = field(default_factory=NothingToScore)
 
 
 @cache
-def made_up_bank(windows: int = 12) -> MadeUpBank:
+def made_up_bank(windows: int = 12) -> ScoredBank:
+    """Windows and scores that were drawn, not computed: for what is not about their truth."""
     bank = Bank(scratch_folder() / "bank")
     draw = np.random.default_rng(11)
     data = [draw.integers(0, 256, WINDOW_BYTES, np.uint8).tobytes() for _ in range(windows)]
@@ -86,7 +89,7 @@ def made_up_bank(windows: int = 12) -> MadeUpBank:
             shard, ScoredShard(weights, "drawn", embeddings, losses, CertifiedError(1e-6, 1e-6)), created_at=1
         )
     bank.refresh()
-    return MadeUpBank(bank, names)
+    return ScoredBank(bank, names)
 
 
 @cache
@@ -128,7 +131,12 @@ class Simulation:
     """
 
     def __init__(
-        self, policy: Policy | None = None, *, coins: Iterable[int] = (SOMA,), epochs: int | None = None
+        self,
+        policy: Policy | None = None,
+        *,
+        coins: Iterable[int] = (SOMA,),
+        epochs: int | None = None,
+        scores: ScoredBank | None = None,
     ) -> None:
         """`epochs`: how many of them each run works through; None for as many as come."""
         self.loop = VirtualLoop()
@@ -137,6 +145,7 @@ class Simulation:
         self.folder = scratch_folder()
         self.policy = policy or Policy(max_hits_per_epoch=None, patient=True)
         self.epochs = epochs
+        self.scores = scores or made_up_bank()
         self.edges = SimulatedEdges(self.node, self.folder, MemoryStorage())
         self.run: ProductRun | None = None
         self.ended_by: BaseException | None = None
@@ -164,15 +173,15 @@ class Simulation:
 
     def _make_run(self, policy: Policy | None) -> ProductRun:
         assert self.run is None
-        made_up = made_up_bank()
         self.run = ProductRun(
             self.folder,
-            made_up.bank,
-            made_up.names,
+            self.scores.bank,
+            self.scores.names,
             Watched(self.edges, self._reached),
             policy or self.policy,
             ENDPOINTS,
             self.epochs,
+            self.scores.executor,
         )
         self.ended_by = None
         return self.run

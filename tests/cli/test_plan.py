@@ -63,7 +63,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for model in models:
         ledger.name_weights(model.weights_id, weights(model))
     ledger.add_scoring((weights(model), 2 * N, 8.0) for model in models)
-    ledger.add_fills([Fill(b"t" * 32, None, 4, 1, 1, bank.window(0).checksum, None)])
+    ledger.add_fills([Fill(b"t" * 32, None, 4, 1, 1, bank.window(0).checksum)])
     ledger.close()
     return folder
 

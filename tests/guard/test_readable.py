@@ -13,7 +13,7 @@ def copy(name: str, verified_ms: int = 0, url: str = "u") -> Published:
 
 
 def fill(window: str, url: str | None) -> Fill:
-    return Fill(window.encode() + b"t", None, 1, 1, 1, window.encode(), None, url=url)
+    return Fill(window.encode() + b"t", None, 1, 1, 1, window.encode(), url=url)
 
 
 def test_a_fill_rests_on_the_copy_it_names() -> None:

@@ -148,7 +148,7 @@ def test_windows_go_when_all_their_targets_are_claimed(tmp_path: Path) -> None:
             assert ledger.alarms() == ()
         other = tmp_path / "other.sqlite"
         with closing(Ledger(other)) as ledger:  # another wallet that publishes in the same bucket
-            ledger.add_fills([Fill(b"t" * 32, None, 1, 1, 1, needed, None)])
+            ledger.add_fills([Fill(b"t" * 32, None, 1, 1, 1, needed)])
         told = place.cleanup(other, dry_run=True)
         assert place.objects() == published
         used = {fill.window.hex() for fill in fills if fill.window}

@@ -260,7 +260,7 @@ def test_what_settled_long_ago_does_not_bring_its_coins_back(ledger: Ledger) -> 
 
 def test_figures_are_as_of_the_last_commit(ledger: Ledger) -> None:
     assert ledger.hits(3) == 0
-    ledger.add_fills([Fill(name("a"), None, 3, 1, 66_560, None, None)])
+    ledger.add_fills([Fill(name("a"), None, 3, 1, 66_560, None)])
     assert (ledger.hits(3), ledger.bond_outstanding()) == (1, 66_560)
     ledger.mark_fill(name("a"), FillState.CLAIMED)
     assert (ledger.hits(3), ledger.bond_outstanding()) == (1, 0)

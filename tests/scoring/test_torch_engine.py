@@ -92,12 +92,9 @@ def watched(weights: Any) -> Any:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("name", "data"), [("python64", FILES), ("synth256_1", FILES[1:3])])
-def test_float32_is_the_reference(
-    device: str, name: str, data: tuple[str, ...], load_model: Any, load_data: Any, reference: Any
-) -> None:
-    shard = TorchEngine(device, batch_sequences=2).score(load_model(name), [load_data(file) for file in data])
-    exact = [reference(name, file, 0) for file in data]
+def test_float32_is_the_reference(device: str, python_model: Any, load_data: Any, reference: Any) -> None:
+    shard = TorchEngine(device, batch_sequences=2).score(python_model, [load_data(file) for file in FILES])
+    exact = [reference("python64", file, 0) for file in FILES]
     np.testing.assert_allclose(shard.losses, [e.loss for e in exact], rtol=0, atol=1e-5)
     np.testing.assert_allclose(shard.embeddings, [e.embedding for e in exact], rtol=0, atol=2e-5)
     assert shard.engine_id == f"torch-{device}-float32"

@@ -13,6 +13,10 @@ async def reader_of(live: LiveDevnet) -> NetworkReader:
     return NetworkReader(await connect(live.endpoints), live.endpoints.rpc)
 
 
+async def watch_of(reader: NetworkReader) -> BoardWatch:
+    return BoardWatch(reader, await reader.board())
+
+
 async def follow(live: LiveDevnet, watch: BoardWatch, seen: int) -> int:
     """Tells the watch of every checkpoint it has not had; it reads the board where it says that it must."""
     for number in range(seen + 1, len(live.node.checkpoints.log) + 1):
@@ -26,7 +30,7 @@ async def follow(live: LiveDevnet, watch: BoardWatch, seen: int) -> int:
 def test_both_ways_to_the_board_agree_after_every_checkpoint(seed: int) -> None:
     with running(targets=20, seed=seed) as live:
         reader = live.run(reader_of(live))
-        watch = BoardWatch(reader, live.run(reader.board()))
+        watch = live.run(watch_of(reader))
         seen, epochs, models = len(live.node.checkpoints.log), set(), set()
         for _ in history(live, seed, 50):
             seen = live.run(follow(live, watch, seen))

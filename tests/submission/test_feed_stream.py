@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import pytest
 from feed_histories import coin_of, content, fill, latest, send
@@ -12,18 +13,17 @@ from quickstart.chain.client import NetworkReader, connect
 from quickstart.chain.feed import CheckpointFeed, Interrupted
 from quickstart.chain.transactions import DeactivateModel
 from quickstart.devnet.keys import devnet_key
-from quickstart.submission import board_watch
 from quickstart.submission.board_watch import BoardWatch
 
 SILENCE_SECONDS = 0.6
 
 
 @asynccontextmanager
-async def watching(live: LiveDevnet, *, proof_seconds: float = 30.0) -> AsyncIterator[BoardWatch]:
+async def watching(live: LiveDevnet, **options: Any) -> AsyncIterator[BoardWatch]:
     """A watch on the stream, which has proven itself."""
     reader = NetworkReader(await connect(live.endpoints), live.endpoints.rpc)
     feed = CheckpointFeed(live.endpoints.rpc, SILENCE_SECONDS)
-    watch = BoardWatch(reader, await reader.board(), feed, proof_seconds=proof_seconds)
+    watch = BoardWatch(reader, await reader.board(), feed, **options)
     watch.start(lambda: None)
     try:
         await until(lambda: watch.proven)
@@ -104,12 +104,11 @@ def test_what_the_stream_leaves_out_is_read(lagging: LiveDevnet, fault: dict[str
     lagging.run(work())
 
 
-def test_a_late_stream_is_found_out_and_opens_nothing_old(lagging: LiveDevnet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_stream_is_found_out_and_opens_nothing_old(lagging: LiveDevnet) -> None:
     """The delay is 30 s in the field and `LATE_MS` 3 s; here a tenth of the one and of the other."""
-    monkeypatch.setattr(board_watch, "LATE_MS", 300)
 
     async def work() -> None:
-        async with watching(lagging, proof_seconds=0.5) as watch:
+        async with watching(lagging, proof_seconds=0.5, late_ms=300) as watch:
             await fills(lagging, 1)  # a fast checkpoint to compare with
             await agrees(lagging, watch)
             lagging.faults.update({"checkpoint_delay_seconds": 3.0})

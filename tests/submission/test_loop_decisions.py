@@ -22,6 +22,7 @@ from quickstart.submission.actions import (
     CheckCopy,
     EndEpoch,
     MakeClaim,
+    MakeReveal,
     Policy,
     Publish,
     ScoreShards,
@@ -41,6 +42,7 @@ from quickstart.submission.loop import (
     UNPUBLISHABLE,
     decide,
 )
+from quickstart.trainer.reveals import Reveal
 
 BOND = 66_560
 FEE = 2_200
@@ -521,6 +523,19 @@ def test_more_lanes_finish_in_fewer_rounds() -> None:
             world.carry_out(actions)
             rounds[lanes] += 1
     assert rounds == {1: 8, 4: 2, 8: 1}
+
+
+def test_reveals_come_first_and_no_cap_holds_them_back() -> None:
+    reveal = Reveal(b"m" * 32, b"k" * 32, commit_epoch=6, first=True)
+    due = replace(NOTHING_TO_DO, reveals=(reveal,), reveals_open=1, claims=(claim(1),))
+    capped = Policy(max_hits_per_epoch=0, gas_cap=0, epoch_seconds=0.0, scoring=False)
+    assert decide(due, capped)[0] == MakeReveal(reveal)
+
+
+def test_an_epoch_does_not_end_before_its_reveals() -> None:
+    waiting = replace(NOTHING_TO_DO, reveals_open=1)
+    assert decide(waiting, Policy()) == ()
+    assert decide(replace(waiting, reveals_open=0), Policy()) == (EndEpoch("exhausted"),)
 
 
 def test_for_a_target_that_is_only_expected_windows_are_published_and_nothing_is_sent() -> None:

@@ -87,16 +87,19 @@ def test_answers_change_the_order(bank: Bank) -> None:
     board = BOARD
     works = desk.unscored(board)
     assert {work.shard for work in works} == set(shards.values())
+    assert desk.left_to_score == 6 * N
     for kind, spread in (("a", 0.0), ("b", 1.0)):
         (work,) = [work for work in works if work.shard == shards[kind, 0]]
         desk.start(work, board)
         score(bank, work.shard, spread)
+    assert desk.left_to_score == 6 * N  # two of them under way
     executor.answers = [ScoreDone(request, WEIGHTS, N, 0, 1.5) for request in executor.asked]
     desk.collect()
     order = next_shards(desk)
     desk.close()
     assert set(order[:1]) <= {shards["b", 1], shards["b", 2]}
     assert set(order) == {shards[kind, number] for kind in kinds for number in (1, 2)}
+    assert desk.left_to_score == 4 * N
 
 
 def test_another_wallet_takes_other_shards_first(bank: Bank) -> None:

@@ -12,6 +12,9 @@ from quickstart.data.window import Source, SourcePlan, Window, WindowStream
 from quickstart.errors import SourceError
 
 
+SHARDS_AT_ONCE = 16
+
+
 class Shelf(Protocol):
     """Where windows are put: a `Bank`, or only the shelf with its windows."""
 
@@ -48,8 +51,10 @@ def add_new_windows(
 ) -> FilterCounts:
     """Adds up to `wanted` windows that the shelf does not have, in shards of `shard_windows`; what passed and what not.
 
-    Sources go on where the shelf's last shard of this plan left them. A shard's marks are written in one step with its
-    windows, so that whenever this ends, killed or in trouble, none is lost and none comes twice.
+    `SHARDS_AT_ONCE` shards are put on the shelf together, each of as few kinds as may be: what to score next is chosen by
+    kind. Sources go on where the shelf's last such batch of this plan left them: marks are written in one step with the
+    last windows that they cover. So whenever this ends, killed or in trouble, no window is lost, and what is read again
+    is known by its checksum.
 
     Raises:
         SourceError: no source has a usable window; or one is in trouble, and what came before is on the shelf.
@@ -62,7 +67,15 @@ def add_new_windows(
         stream = source.windows(plan, marks[key]["cursor"] if key in marks else None)
         streams[key] = (stream, usable_windows(stream, filters, counts, stopped))
     begun = not marks.keys().isdisjoint(streams)
-    shard: list[Window] = []
+    batch: list[Window] = []
+
+    def put() -> None:
+        batch.sort(key=_kind)
+        for start in range(0, len(batch), shard_windows):
+            is_last = start + shard_windows >= len(batch)
+            shelf.add_windows(batch[start : start + shard_windows], marks if is_last else {})
+        batch.clear()
+
     try:
         while streams and wanted > 0:
             for key, (stream, windows) in list(streams.items()):
@@ -70,23 +83,25 @@ def add_new_windows(
                 if window is None:
                     del streams[key]
                     continue
-                shard.append(window)
+                batch.append(window)
                 marks[key] = {"given": marks.get(key, {}).get("given", 0) + 1, "cursor": stream.cursor}
                 wanted -= 1
-                if len(shard) == shard_windows:
-                    shelf.add_windows(shard, marks)
-                    shard = []
+                if len(batch) == shard_windows * SHARDS_AT_ONCE:
+                    put()
                 report(counts)
                 if wanted == 0:
                     break
     finally:
-        if shard:
-            shelf.add_windows(shard, marks)
+        put()
     if sources and not (begun or counts.passed or counts.rejected[DUPLICATE] or stopped()):
         reasons = ", ".join(f"{number} {reason}" for reason, number in counts.rejected.most_common())
         names = ", ".join(source.name for source in sources)
         raise SourceError(f"{names} has no usable window ({reasons or 'nothing read'}): name a source of text or code")
     return counts
+
+
+def _kind(window: Window) -> tuple[str, str]:
+    return window.provenance.source, window.provenance.kind
 
 
 def _known(root: Path, chosen_filters: Collection[str]) -> tuple[Filters, dict[str, Mark]]:

@@ -21,6 +21,7 @@ from quickstart.chain.effects import Effects, effects_from_sdk
 from quickstart.chain.ids import Id32, format_digest, format_id, parse_digest, parse_id
 from quickstart.chain.objects import TargetContents
 from quickstart.chain.outcomes import ReadFailure, ReadProblem, read_failure
+from quickstart.chain.own_models import OwnModel, own_models
 from quickstart.chain.protocol import Parameters
 from quickstart.chain.replies import MALFORMED, reply_of, usable
 from quickstart.chain.transactions import Manifest, ObjectRef
@@ -127,6 +128,12 @@ class NetworkReader:
         self._left_out |= {target_id for target_id, target in fresh.items() if not usable(target, width)}
         found = {target_id: target for target_id, target in (fresh | kept).items() if target_id not in self._left_out}
         return Board(epoch, models, {target_id: found[target_id] for target_id in listed if target_id in found})
+
+    async def own_models(self, owner: Id32) -> tuple[Epoch, tuple[OwnModel, ...]]:
+        """The models of `owner`, committed and lost ones too, and the epoch they were read in."""
+        state = await self._read("get_latest_system_state")
+        with reply_of(self._rpc_url):
+            return _epoch(state), own_models(state, owner)
 
     async def _targets_with_embeddings(self, missing: list[Id32], epoch: int) -> dict[Id32, OpenTarget]:
         if len(missing) >= BULK_THRESHOLD:

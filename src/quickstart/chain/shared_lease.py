@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 TTL_SECONDS = 30.0
 RENEW_SECONDS = 5.0
 POLL_SECONDS = 1.0
+SILENT_SECONDS = 8.0
+"""A holder that has not renewed for so long is told of to whoever waits for its end; a living one would have."""
 
 CLOCK_ERROR = 0.04
 """Share by which any clock may run fast or slow; quartz is a thousand times better."""
@@ -124,6 +126,7 @@ class SharedLease:
         self._version: str | None = None
         self._until: float | None = None
         self._seen: tuple[str, float] | None = None
+        self._told = False
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -167,7 +170,11 @@ class SharedLease:
         if self._seen[0] != version:
             self._seen = None
             raise HeldElsewhereError(_held_message(record))
-        if now - self._seen[1] <= record.ttl_seconds * PATIENCE:
+        left = self._seen[1] + record.ttl_seconds * PATIENCE - now
+        if left >= 0:
+            if not self._told and now - self._seen[1] >= SILENT_SECONDS:
+                self._told = True
+                log.warning("%s; it is silent: waiting up to %.0f s for its end", _held_message(record), left)
             return _poll_seconds(record)
         log.warning("taking the wallet's lease over from %s, which has gone silent", record.holder.describe())
         return self._take(version)

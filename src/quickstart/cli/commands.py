@@ -156,7 +156,7 @@ async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, p
             storage(where.endpoints.rpc, settings, publishes=publishes) as storage_for,
             ProgressView(quiet=arguments.json) as view,
         ):
-            executor = _executor(arguments, state, private_hosts=is_loopback(where.endpoints.rpc))
+            executor = local_executor(arguments, state, private_hosts=is_loopback(where.endpoints.rpc))
             session = await open_session(
                 where, wallet, state, plan, storage_for, executor, view.show, premises(where.endpoints.rpc, settings)
             )
@@ -207,7 +207,7 @@ def premises(rpc_url: str, settings: Settings) -> Premises:
     return Premises(lease=lambda places, command: bucket_lease(bucket, places, command))
 
 
-def _executor(arguments: argparse.Namespace, state: Path, *, private_hosts: bool) -> Callable[[Places], Executor]:
+def local_executor(arguments: argparse.Namespace, state: Path, *, private_hosts: bool) -> Callable[[Places], Executor]:
     def make(places: Places) -> Executor:
         settings = WorkerSettings(
             bank=places.bank,

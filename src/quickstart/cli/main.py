@@ -25,6 +25,7 @@ from quickstart.cli.arguments import (
     stop_parser,
     submit_parser,
 )
+from quickstart.cli.model_arguments import niches_parser, publish_parser, reveal_parser, train_parser
 from quickstart.cli.stopping import INTERRUPTED
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
 
@@ -66,6 +67,26 @@ def plan() -> NoReturn:
 def devnet() -> NoReturn:
     """`uv run devnet`."""
     _end("commands", "run_devnet", devnet_parser().parse_args())
+
+
+def train() -> NoReturn:
+    """`uv run train`."""
+    _end("training", "run_train", train_parser().parse_args())
+
+
+def publish() -> NoReturn:
+    """`uv run publish`."""
+    _end("releases", "run_publish", publish_parser().parse_args())
+
+
+def reveal() -> NoReturn:
+    """`uv run reveal`."""
+    _end("releases", "run_reveal", reveal_parser().parse_args())
+
+
+def niches() -> NoReturn:
+    """`uv run niches`."""
+    _end("niches", "run_niches", niches_parser().parse_args())
 
 
 def fetch() -> NoReturn:

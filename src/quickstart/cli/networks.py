@@ -85,6 +85,7 @@ async def network(
         config = replace(
             DevnetConfig(rpc_port=0, faucet_port=0, scoring_port=0, admin_port=0, seed=arguments.seed or 0),
             **rivalry_of(arguments),
+            **getattr(arguments, "devnet", {}),
         )
         async with devnet_of(state, config) as urls:
             yield _with_services("devnet", Endpoints(urls.rpc, urls.faucet, urls.scoring, urls.admin), wallet)

@@ -139,6 +139,11 @@ class Ledger:
         rows = self._rows("SELECT * FROM intents WHERE status = 'pending' ORDER BY created_ms, rowid")
         return tuple(self._intent(row) for row in rows)
 
+    def landed(self, kind: IntentKind) -> tuple[tuple[Intent, int], ...]:
+        """Intents of `kind` that landed, each with the epoch it was executed in, oldest first."""
+        query = "SELECT * FROM intents WHERE kind = ? AND status = 'landed' ORDER BY settled_ms, digest"
+        return tuple((self._intent(row), int(row["executed_epoch"])) for row in self._rows(query, kind.value))
+
     def live_subjects(self, kind: IntentKind) -> frozenset[Id32]:
         """Targets that a pending or landed intent of `kind` is about."""
         query = "SELECT subject FROM intents WHERE kind = ? AND status IN ('pending', 'landed') AND subject IS NOT NULL"

@@ -14,6 +14,10 @@ class IntentKind(StrEnum):
     CLAIM = "claim"
     SPLIT = "split"
     MERGE = "merge"
+    CREATE_MODEL = "create_model"
+    COMMIT = "commit"
+    REVEAL = "reveal"
+    ADD_STAKE = "add_stake"
 
 
 class IntentStatus(StrEnum):
@@ -29,7 +33,8 @@ class IntentStatus(StrEnum):
 class Intent:
     """One signed transaction, durable before it is sent.
 
-    `subject`: the target a submission or claim is about; at most one intent per kind and subject is alive.
+    `subject`: the target a submission or claim is about, the commitment a commit or reveal is about; at most one intent
+    per kind and subject is alive.
     `coins`: every coin version it names, with its balance then. `details`: JSON-ready facts for the books.
     """
 

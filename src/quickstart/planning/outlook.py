@@ -1,5 +1,6 @@
 """Which targets are to be expected: sampled directions, each with the models the network would give it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,13 +94,15 @@ class Outlook:
 
 def expect(board: Board, samples: int = SAMPLES, seed: int = SEED) -> Outlook:
     """The outlook of a board: even directions (§2), models assigned by stake and nearness (§11.6)."""
-    ids = sorted(board.models)
+    widths = Counter(len(model.embedding) for model in board.models.values())
+    width = widths.most_common(1)[0][0] if widths else board.width
+    ids = sorted(model_id for model_id, model in board.models.items() if len(model.embedding) == width)
     assigned: list[tuple[Id32, ...]] = []
     if ids:
         stakes = [board.models[model_id].stake for model_id in ids]
         embeddings = np.stack([board.models[model_id].embedding for model_id in ids])
         count = board.epoch.parameters.target_models_per_target
-        directions = random_directions(embeddings.shape[1], seed, samples)
+        directions = random_directions(width, seed, samples)
         assigned = [assign_models(direction, ids, stakes, embeddings, count) for direction in directions]
     # The models of a target compete in any order: one set, however they were ranked.
     sets = {models: place for place, models in enumerate(sorted({tuple(sorted(models)) for models in assigned}))}
@@ -107,7 +110,7 @@ def expect(board: Board, samples: int = SAMPLES, seed: int = SEED) -> Outlook:
         epoch=board.epoch.number,
         distance_threshold=board.epoch.distance_threshold,
         tightest_threshold=min(board.epoch.distance_threshold, board.epoch.parameters.target_min_distance_threshold),
-        width=len(board.models[ids[0]].embedding) if ids else board.width,
+        width=width,
         models={model_id: _weights(board.models[model_id]) for model_id in ids},
         sets=tuple(sets),
         assigned=tuple(sets[tuple(sorted(models))] for models in assigned),

@@ -11,6 +11,7 @@ from quickstart.chain.treasury import Plan
 from quickstart.ledger.records import Published
 from quickstart.matching.values import Candidate
 from quickstart.submission.claims import Claim
+from quickstart.trainer.reveals import Reveal
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Situation:
     had become visible, so that what it shows as open is open. `publishers`: uploads that the bucket takes at a time
     now, 0 while it is left alone. `unchecked`: public copies to read again; `checking`: those being read.
     `network_away`: the node fails, and is left alone. `fees_in_flight`: of what is under way;
-    `plan_fee`: of `coin_plan`.
+    `plan_fee`: of `coin_plan`. `reveals`: of our models, to attempt now; `reveals_open`: those that this epoch must
+    still see.
     """
 
     now: float
@@ -90,6 +92,8 @@ class Situation:
     fee_per_submission: int = 0
     plan_fee: int = 0
     expected: Set[Id32] = frozenset()
+    reveals: tuple[Reveal, ...] = ()
+    reveals_open: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,13 @@ class MakeClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeReveal:
+    """One attempt to reveal weights of ours; half a stake may hang on it."""
+
+    reveal: Reveal
+
+
+@dataclass(frozen=True, slots=True)
 class Arrange:
     """Split or merge coins."""
 
@@ -136,4 +147,4 @@ class EndEpoch:
     reason: str
 
 
-Action: TypeAlias = ScoreShards | Publish | CheckCopy | Submit | MakeClaim | Arrange | EndEpoch
+Action: TypeAlias = ScoreShards | Publish | CheckCopy | Submit | MakeClaim | MakeReveal | Arrange | EndEpoch

@@ -31,29 +31,23 @@ from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.spawning import Spawned, is_proven, spawned_id
 from quickstart.ledger.records import Origin
 from quickstart.submission.foresight import Foresight
+from quickstart.submission.news import News
 from quickstart.submission.sightings import Sightings, forget_oldest
+from quickstart.submission.stream_trust import LATE_MS, StreamTrust
 from quickstart.wire import soma_pb2 as pb
 
 log = logging.getLogger(__name__)
 
 FASTEST_POLL_SECONDS = 0.15
 SLOWEST_POLL_SECONDS = 2.0
-PROOF_SECONDS = 30.0
+PROOF_SECONDS = 45.0
 """Between snapshots while the stream tells everything."""
 
 INDEX_LAG_SECONDS = 0.6
 """A listing read this long after an execution shows it: twice the lag measured on the real node."""
 
-REMEMBERED_SECONDS = 60.0
-"""A listing that lags behind may show a filled target as open for no longer than this."""
-
-LATE_MS = 3_000
-"""A checkpoint that takes so much longer than the fastest one of the run tells of the past; so does a stream that has
-not told of a fill of our own after so long.
-"""
-
-SEEN_KEPT = 4096
-"""Targets of an epoch kept for its report, the latest: at the network's width 34 MB."""
+SEEN_KEPT = 2048
+"""Targets of an epoch kept for its report, the latest: at the network's width 17 MB."""
 
 
 @dataclass(slots=True)
@@ -75,7 +69,7 @@ class BoardWatch:
     """The board, and what is expected to open. `start` keeps it until `close`; without a feed, from snapshots alone.
 
     `poll_seconds`: between snapshots while they keep the board, when things change and when they do not;
-    `proof_seconds`: between those that prove the stream.
+    `proof_seconds`: between those that prove the stream; `late_ms`: see `LATE_MS`.
 
     `seen`: targets of this epoch, at most `SEEN_KEPT`, and `seen_count` all of them. `ended`: the board as it last was
     in the epoch before, with the same two. `on_change` is called after every change.
@@ -89,24 +83,20 @@ class BoardWatch:
         *,
         poll_seconds: tuple[float, float] = (FASTEST_POLL_SECONDS, SLOWEST_POLL_SECONDS),
         proof_seconds: float = PROOF_SECONDS,
+        late_ms: int = LATE_MS,
     ) -> None:
         self._reader = reader
         self._feed = feed
         self._fastest_seconds, self._slowest_seconds = poll_seconds
         self._proof_seconds = proof_seconds
+        self._late_seconds = late_ms / 1000
         self._pause = self._fastest_seconds
         self._reading = asyncio.Lock()
         self._poked = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._on_change: Callable[[], None] = lambda: None
-        self._streaming_since: float | None = None
-        self._heard_at = 0.0
-        self._proven = False
-        self._unread_at = 0.0
-        self._fastest_checkpoint_ms: int | None = None
-        self._opened_at: dict[Id32, float] = {}
-        self._filled_at: dict[Id32, float] = {}
-        self._awaited: dict[Id32, float] = {}
+        self._trust = StreamTrust(late_ms)
+        self._news = News()
         self._foresight = Foresight(board)
         self.board = board
         self.read_at = clock.now()
@@ -141,18 +131,18 @@ class BoardWatch:
 
     @property
     def proven(self) -> bool:
-        """The stream tells everything: a snapshot has found nothing that it had not told."""
-        return self._proven
+        """The stream keeps the board alone."""
+        return self._trust.proven
 
     @property
     def distrusted(self) -> bool:
         """Something has happened since the last snapshot that only a snapshot can tell."""
-        return self._unread_at > self.read_at
+        return self._trust.doubted_at > self.read_at
 
     @property
     def known_until(self) -> float:
         """The moment (`clock.now`) up to which the board is known to be right, give or take the node's lag."""
-        return max(self._heard_at, self.read_at) if self._proven else self.read_at
+        return max(self._trust.heard_at, self.read_at) if self.proven else self.read_at
 
     @property
     def expected(self) -> Mapping[Id32, OpenTarget]:
@@ -166,8 +156,7 @@ class BoardWatch:
 
     def distrust(self) -> None:
         """Something has happened that the stream does not tell in full: snapshots keep the board until it is proven."""
-        self._proven = False
-        self._unread_at = clock.now()
+        self._trust.doubt()
         self.hurry()
 
     # -- our own fills
@@ -191,8 +180,8 @@ class BoardWatch:
         written = next((change.digest for change in effects.changed if change.object_id == new_id), None)
         if written is None:
             return
-        if self._streaming_since is not None:
-            self._awaited[new_id] = time.monotonic()
+        if self._trust.since is not None:
+            self._news.await_word(new_id)
         if computed is None or effects.epoch != self.board.epoch.number:
             self.distrust()
         elif is_proven(computed, Spawned(effects.digest, effects.version, written)):
@@ -212,32 +201,36 @@ class BoardWatch:
             async for item in items:
                 if isinstance(item, Interrupted):
                     self._interrupted(item.reason)
-                else:
+                    continue
+                try:
                     self.take(item)
+                except ValueError as error:
+                    self._interrupted(f"a checkpoint that cannot be read: {error}")
 
     def _interrupted(self, reason: str) -> None:
         self.report.interruptions += 1
         self.report.last_interruption = reason
-        self._streaming_since = None
-        self._awaited.clear()
-        self.distrust()
+        self._trust.interrupted()
+        self._news.await_nothing()
+        self.hurry()
 
     def take(self, message: pb.Checkpoint) -> None:
-        """Applies one checkpoint."""
-        self._heard_at = clock.now()
-        if self._streaming_since is None:
-            self._streaming_since = self._heard_at
-        if any(moment < self._heard_at - LATE_MS / 1000 for moment in self._awaited.values()):
-            self._awaited.clear()
+        """Applies one checkpoint.
+
+        Raises:
+            ValueError: it is malformed.
+        """
+        self._trust.heard()
+        if self._news.overdue(self._late_seconds):
             self.distrust()
         if not message.transactions:
             return
         self.report.checkpoints += 1
-        reading = read_checkpoint(message, self.board, self._filled_at, self._foresight.rule)
-        late = self._is_late(message)
+        reading = read_checkpoint(message, self.board, self._news.filled, self._foresight.rule)
+        late = self._trust.is_late(message)
         born_ms = time_ms(message)
         for target_id in reading.spawned:
-            self._awaited.pop(target_id, None)
+            self._news.told(target_id)
             if born_ms is not None:
                 self.sightings.born(target_id, born_ms)
         for event in reading.events:
@@ -252,22 +245,12 @@ class BoardWatch:
         if reading.events:
             self._on_change()
 
-    def _is_late(self, message: pb.Checkpoint) -> bool:
-        """Compared with the fastest checkpoint of the run, so that the two clocks need not agree."""
-        made_ms = time_ms(message)
-        if made_ms is None:
-            return False
-        taken = _now_ms() - made_ms
-        if self._fastest_checkpoint_ms is None or taken < self._fastest_checkpoint_ms:
-            self._fastest_checkpoint_ms = taken
-        return taken - self._fastest_checkpoint_ms > LATE_MS
-
     # -- snapshots
 
     async def _poll(self) -> None:
         while True:
             self._poked.clear()
-            pause = self._proof_seconds if self._proven else self._pause
+            pause = self._proof_seconds if self.proven else self._pause
             left = self.read_at + pause - clock.now()
             if left <= 0:
                 await self.refresh()
@@ -285,29 +268,22 @@ class BoardWatch:
         """
         async with self._reading:
             started = clock.now()
+            shown_at = started - INDEX_LAG_SECONDS
             known = self.board.targets
             snapshot = await self._reader.board(known)
             self.report.snapshots += 1
             corrections = self._corrections(known, snapshot)
-            events = [*changes(self.board, self._with_newer(snapshot, started)), *corrections]
+            events = [*changes(self.board, self._news.added_to(snapshot, self.board, shown_at)), *corrections]
             for event in events:
                 self._apply(event, Origin.LISTED)
-            self._foresight.settle(started - INDEX_LAG_SECONDS)
-            self._judge_stream(started, events)
+            self._foresight.settle(shown_at)
+            surprised = any(isinstance(event, TargetOpened | TargetFilled) for event in events)
+            self._trust.judge(shown_at, agrees=self._foresight.computes and not surprised)
             self._pause = self._fastest_seconds if events else min(self._slowest_seconds, self._pause * 2)
             self.read_at = started
-            self._forget(started)
+            self._news.forget()
         if events:
             self._on_change()
-
-    def _with_newer(self, snapshot: Board, started: float) -> Board:
-        """A snapshot shows the chain as of a moment before it was read: what was filled or opened after that counts."""
-        targets = {k: target for k, target in snapshot.targets.items() if k not in self._filled_at}
-        for target_id, target in self.board.targets.items():
-            opened_at = self._opened_at.get(target_id)
-            if opened_at is not None and opened_at >= started - INDEX_LAG_SECONDS:
-                targets.setdefault(target_id, target)
-        return Board(snapshot.epoch, snapshot.models, targets)
 
     def _corrections(self, known: Mapping[Id32, OpenTarget], snapshot: Board) -> list[Event]:
         """Targets that are not as we had them; the reader gives back the very same object where they are."""
@@ -316,32 +292,20 @@ class BoardWatch:
             self._foresight.stop(f"target {format_id(wrong[0].target_id)} is not listed as it was computed")
         return [TargetOpened(target) for target in wrong if target.target_id in self.board.targets]
 
-    def _judge_stream(self, started: float, events: list[Event]) -> None:
-        """Whether the stream had told all that this snapshot shows, and may be relied on from now on."""
-        since = self._streaming_since
-        surprised = any(isinstance(event, TargetOpened | TargetFilled) for event in events)
-        settled = since is not None and started - max(since, self._unread_at) >= INDEX_LAG_SECONDS
-        self._proven = settled and not surprised and self._foresight.computes
-
-    def _forget(self, now: float) -> None:
-        for table in (self._filled_at, self._opened_at):
-            for target_id in [k for k, moment in table.items() if moment < now - REMEMBERED_SECONDS]:
-                del table[target_id]
-
     # -- the one place where the board changes
 
     def _apply(self, event: Event, origin: Origin) -> None:
-        now = clock.now()
         if isinstance(event, EpochChanged):
             self.ended = (self.board, self.seen, self.seen_count)
             self.seen, self.seen_count = {}, 0
         self.board = self.board.apply(event)
         if isinstance(event, TargetOpened):
-            self._opened_at[event.target.target_id] = now
             self._see(event.target, origin)
+            if origin is not Origin.LISTED:
+                self._news.opened(event.target.target_id)
         elif isinstance(event, TargetFilled):
             if origin is not Origin.LISTED:  # what a listing leaves out may be in the next one
-                self._filled_at[event.target_id] = now
+                self._news.left(event.target_id)
         else:
             self._foresight.renew(self.board)
 

@@ -21,13 +21,23 @@ from quickstart.ledger.ledger import ConflictError
 from quickstart.ledger.records import IntentKind
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.matching.values import Candidate
-from quickstart.submission.actions import Action, Arrange, CheckCopy, MakeClaim, Publish, ScoreShards, Submit
+from quickstart.submission.actions import (
+    Action,
+    Arrange,
+    CheckCopy,
+    MakeClaim,
+    MakeReveal,
+    Publish,
+    ScoreShards,
+    Submit,
+)
 from quickstart.submission.board_watch import BoardWatch
 from quickstart.submission.claims import Claim
 from quickstart.submission.custody import Custody
 from quickstart.submission.outbox import NotSent, Outbox
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.scoring_desk import ScoringDesk
+from quickstart.trainer.reveal_desk import RevealDesk
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +64,7 @@ class Dispatch:
         publishing: PublishingDesk,
         custody: Custody,
         outbox: Outbox,
+        reveals: RevealDesk,
         watch: BoardWatch,
         writer: LedgerWriter,
         on_change: Callable[[], None],
@@ -63,6 +74,7 @@ class Dispatch:
         self._publishing = publishing
         self._custody = custody
         self._outbox = outbox
+        self._reveals = reveals
         self._watch = watch
         self._writer = writer
         self._on_change = on_change
@@ -101,6 +113,8 @@ class Dispatch:
             if coin is not None:
                 self.claiming.add(action.claim.target_id)
                 self._start(self._claim(action.claim, coin, board.epoch.number))
+        elif isinstance(action, MakeReveal):
+            self._start(self._reveals.begin(action.reveal))
         elif isinstance(action, Arrange):
             self.arranging = True
             self.arranging_fee = fee_of(action.plan, board.epoch.parameters)

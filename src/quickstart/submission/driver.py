@@ -29,6 +29,7 @@ from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.requests import CLAIM, Requests
 from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
+from quickstart.trainer.reveal_desk import RevealDesk
 
 TICK_SECONDS = 0.05
 
@@ -49,6 +50,7 @@ class Driver:
         desk: ScoringDesk,
         publishing: PublishingDesk,
         outbox: Outbox,
+        reveals: RevealDesk,
         writer: LedgerWriter,
         requests: Requests,
         report: Reporter,
@@ -59,6 +61,7 @@ class Driver:
         self._desk = desk
         self._publishing = publishing
         self._pool = outbox.pool
+        self._reveals = reveals
         self._permit = outbox.permit
         self._alarms = Alarms(writer)
         self._writer = writer
@@ -66,7 +69,7 @@ class Driver:
         self._books = ScoringBooks(writer.ledger, desk)
         self._meter = ProgressMeter(desk, writer.ledger, report)
         self._custody = Custody(publishing, writer, self._alarms, desk.bank)
-        self._dispatch = Dispatch(owner, desk, publishing, self._custody, outbox, watch, writer, self._changed)
+        self._dispatch = Dispatch(owner, desk, publishing, self._custody, outbox, reveals, watch, writer, self._changed)
         self._wake = asyncio.Event()
         self._stopping = False
         self._following: set[str] = set()
@@ -91,6 +94,7 @@ class Driver:
         """Ends without waiting for what does not settle at once."""
         await self._dispatch.close()
         self._publishing.close()
+        await self._reveals.close()
         await self._watch.close()
         self._list_claims_again()
         await self._meter.close()
@@ -119,6 +123,7 @@ class Driver:
                 reason = INTERRUPTED
                 break
             self._take_requests(policy)
+            self._reveals.watch(number)
             if clock.now() - started >= INDEX_LAG_SECONDS:
                 self._take_listed_claims()
             candidates = await self._match()
@@ -244,6 +249,8 @@ class Driver:
             claims=claims,
             claiming=len(dispatch.claiming),
             settled=listed and self._watch.known_until - dispatch.last_settled >= INDEX_LAG_SECONDS,
+            reveals=self._reveals.due,
+            reveals_open=self._reveals.open,
         )
 
     def _fees_in_flight(self, parameters: Parameters) -> int:
@@ -271,7 +278,7 @@ class Driver:
         ledger = self._writer.ledger
         filled = {fill.target_id for fill in ledger.fills() if fill.epoch == number}
         failed = ledger.failed_subjects(IntentKind.SUBMIT, number)
-        could = await self._desk.fillable(seen.values(), board) | filled
+        could = await self._desk.fillable({**seen, **board.targets}.values(), board) | filled
         left = could - filled - failed
         still_open = left & board.targets.keys()
         ledger.report_epoch(

@@ -15,6 +15,7 @@ from quickstart.submission.actions import (
     CheckCopy,
     EndEpoch,
     MakeClaim,
+    MakeReveal,
     Policy,
     Publish,
     ScoreShards,
@@ -36,7 +37,7 @@ UNPUBLISHABLE = "unpublishable"
 
 
 def decide(situation: Situation, policy: Policy) -> tuple[Action, ...]:
-    """The actions to start now, in this order: coins, submissions, their publishing, claims, checks, scoring.
+    """The actions to start now, in this order: reveals, coins, submissions, their publishing, claims, checks, scoring.
 
     While the node or the bucket is left alone nothing is scored: GPUs cost money, and nothing could be sent.
 
@@ -44,7 +45,7 @@ def decide(situation: Situation, policy: Policy) -> tuple[Action, ...]:
     """
     stopped = stopped_by(situation, policy)
     submissions, publications = ((), ()) if stopped else _submissions(situation, policy)
-    actions: list[Action] = []
+    actions: list[Action] = list(map(MakeReveal, situation.reveals))  # no cap holds these back
     fees = fees_left(situation, policy) - len(submissions) * situation.fee_per_submission
     if situation.coin_plan is not None and not situation.arranging and situation.plan_fee <= fees:
         actions.append(Arrange(situation.coin_plan))
@@ -168,5 +169,6 @@ def _idle(situation: Situation) -> bool:
         or situation.scoring
         or situation.arranging
         or situation.checking
+        or situation.reveals_open
     )
     return not under_way and situation.publishers > 0 and not situation.network_away

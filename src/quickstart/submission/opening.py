@@ -35,9 +35,13 @@ async def first_board(reader: NetworkReader, network: Network, *, may_advance: b
     """
     board = await reader.board()
     if may_advance and network.advance_epoch is not None and not board.targets and board.models:
-        await network.advance_epoch()
+        # Listings lag: an epoch that has just begun has targets that do not show yet, and a reveal may be due in it.
         await asyncio.sleep(INDEX_LAG_SECONDS)
         board = await reader.board()
+        if not board.targets:
+            await network.advance_epoch()
+            await asyncio.sleep(INDEX_LAG_SECONDS)
+            board = await reader.board()
     refuse_other_width(board, network.endpoints.rpc)
     return board
 

@@ -75,6 +75,10 @@ class Places:
         return self.root / "lease"
 
     @property
+    def vault(self) -> Path:
+        return self.root / "vault"
+
+    @property
     def requests(self) -> RequestBox:
         return RequestBox(self.root / "requests")
 

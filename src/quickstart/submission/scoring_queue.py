@@ -6,7 +6,7 @@ A survey of a large bank takes seconds, and targets must not wait for it: meanwh
 from collections.abc import Callable, Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from quickstart.bank import Bank, BankView
+from quickstart.bank import Bank, BankView, ShardId
 from quickstart.chain.board import ActiveModel, Board, Epoch
 from quickstart.chain.ids import Id32
 from quickstart.planning import (
@@ -34,14 +34,16 @@ class ScoringQueue:
         self.spent = dict(spent)
         self.windows_left = 0
         self._seed = seed
+        self._sizes: dict[ShardId, int] = {}
         self._holdings = Holdings(bank)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="survey")
         self._surveying: Future[tuple[Survey, Statistics]] | None = None
         self._survey: Survey | None = None
         self._statistics: Statistics | None = None
         self._surveyed: tuple[object, ...] = ()
-        self._expected: tuple[int, Epoch] | None = None
+        self._expected: tuple[object, ...] = ()
         self._models: Mapping[Id32, ActiveModel] = {}
+        self._changes = 0  # of the models
         self._epoch: Epoch | None = None
         self._stages: tuple[Stage, ...] = ()
         self._staged: tuple[int, int, bool] | None = None
@@ -70,6 +72,7 @@ class ScoringQueue:
     def started(self, work: Work) -> None:
         if self._order is not None and work in self._order:
             self._order.remove(work)
+            self.windows_left -= self._sizes[work.shard]
 
     def order(
         self,
@@ -90,6 +93,7 @@ class ScoringQueue:
             self._surveying = self._order = None
         if self._models is not board.models:
             self._models, self._staged, self._order = board.models, None, None
+            self._changes += 1
         if self._epoch != board.epoch:
             self._epoch, self._order = board.epoch, None
         if self._order is None:
@@ -103,15 +107,14 @@ class ScoringQueue:
 
     def _follow(self, board: Board, view: Callable[[], BankView], known: Mapping[Id32, Id32]) -> None:
         """Starts a survey in the background if there is something new to count."""
-        state = (id(board.models), board.epoch, len(self._holdings.shards), self._holdings.done)
+        state = (self._changes, board.epoch, len(self._holdings.shards), self._holdings.done)
         if self._surveying is not None or state == self._surveyed:
             return
         self._surveyed = state
         if not self._holdings.done:
             self._statistics = NOTHING_KNOWN
         shards, done, seen, before = self._holdings.shards, self._holdings.done, view(), self._survey
-
-        same_rules, self._expected = self._expected == (id(board.models), board.epoch), (id(board.models), board.epoch)
+        same_rules, self._expected = self._expected == state[:2], state[:2]
 
         def run() -> tuple[Survey, Statistics]:
             outlook = before.outlook if before is not None and same_rules else expect(board)
@@ -143,6 +146,7 @@ class ScoringQueue:
             self._staged = staged_at
         assert self._statistics is not None
         choice = plan(self._statistics, shards, self._stages, seconds, most=most, seed=self._seed)
+        self._sizes = {shard.shard: shard.windows for shard in shards}
         self.windows_left = sum(
             shard.windows * len(shard.missing) for shard in shards if not choice.left.issuperset(dict(shard.kinds))
         )

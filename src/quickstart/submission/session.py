@@ -39,6 +39,8 @@ from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
+from quickstart.trainer.reveal_desk import RevealDesk
+from quickstart.trainer.vault import Vault
 from quickstart.units import MINUTES, SECONDS
 
 log = logging.getLogger(__name__)
@@ -103,6 +105,7 @@ class Session:
             outbox.pool = await open_coins(reader, writer, self.wallet, self.network, self.plan, board)
             desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger, self._is_stopped)
             client = stack.enter_context(public_client())
+            vault = Vault(self.places.vault, self.wallet, self.storage, client)
             driver = self._driver = Driver(
                 owner=self.wallet.address,
                 reader=reader,
@@ -110,6 +113,7 @@ class Session:
                 desk=desk,
                 publishing=PublishingDesk(Publisher(self.storage, client), writer),
                 outbox=outbox,
+                reveals=RevealDesk(self.wallet.address, reader, vault, outbox, ledger),
                 writer=writer,
                 requests=self.premises.requests(self.places),
                 report=self.report,

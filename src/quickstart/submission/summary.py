@@ -79,7 +79,7 @@ def submissions(ledger: Ledger) -> list[dict[str, Any]]:
             "target": format_id(submission.target_id),
             "transaction": format_digest(submission.digest),
             "epoch": submission.epoch,
-            "window": submission.details["window"],
+            "window": submission.details.get("window"),
             "provenance": submission.details.get("provenance"),
         }
         for submission in ledger.submissions()

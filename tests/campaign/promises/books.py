@@ -100,4 +100,4 @@ def _counts(world: Simulation) -> Counter[str]:
     return counts
 
 
-PROMISES = (Promise(13, "the books balance", books_balance, short=3, long=300),)
+PROMISES = (Promise(13, "the books balance", books_balance, short=3, long=100),)

@@ -15,6 +15,7 @@ from sessions import close_servers, session
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import FillState
 from quickstart.submission.actions import Policy
+from tests.campaign.registry import Findings, Promise
 
 SOMA = 1_000_000_000
 
@@ -58,3 +59,18 @@ def run(scale: float, seed: int) -> dict[str, Any]:
     found = {name: sum(one[name] for one in runs) for name in runs[0]}
     lost = sum(bool(one["bond_over"]) + bool(one["fees_over"]) for one in runs)
     return {"promise": 8, "done": f"{len(runs)} runs", "seed": seed, "lost": lost, **found}
+
+
+def spend_stays_below_its_caps(scale: int, seed: int) -> Findings:
+    """`scale` runs of two epochs with caps drawn at random."""
+    found = run(scale / 20, seed)
+    figures = {name: found[name] for name in ("fills", "claimed", "bond_over", "fees_over")}
+    return {
+        "done": "runs with random caps on bonds and fees",
+        "times": scale,
+        "lost": found["lost"],
+        "figures": figures,
+    }
+
+
+PROMISES = (Promise(8, "spend never passes the cap", spend_stays_below_its_caps, short=0, long=40),)

@@ -171,6 +171,6 @@ def _child(order: RunOrder) -> int | None:
 
 TEXT = "a crash at any point loses nothing"
 PROMISES = (
-    Promise(2, TEXT + " (simulated)", power_cut_at_every_point, short=1, long=20),
-    Promise(2, TEXT, killed_at_every_point, short=8, long=2 * len(POINTS)),
+    Promise(2, TEXT + " (simulated)", power_cut_at_every_point, short=1, long=10),
+    Promise(2, TEXT, killed_at_every_point, short=5, long=len(POINTS)),
 )

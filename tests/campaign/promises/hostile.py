@@ -27,6 +27,7 @@ from quickstart.chain.transfers import RETRY_AFTER_CAP_SECONDS, retry_after
 from quickstart.errors import NetworkError, QuickstartError, WeightsError
 from quickstart.scoring.engine import Architecture
 from quickstart.scoring.weights import expected_shapes, parse_weights
+from tests.campaign.registry import Findings, Promise
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 MOST_BYTES = 64 * 1024 * 1024
@@ -195,3 +196,15 @@ def run(scale: float, seed: int) -> dict[str, Any]:
     lost = sum(part.get("untyped", 0) + part["too_much_memory"] for part in found.values())
     done = f"{examples} examples of each of {len(INPUTS)} kinds"
     return {"promise": "hostile input", "done": done, "seed": seed, "lost": lost, **found}
+
+
+def nothing_but_typed_errors(scale: int, seed: int) -> Findings:
+    """`scale` examples of each kind of input."""
+    found = run(scale / 2_000, seed)
+    parts = [found[name] for name in INPUTS]
+    figures = {"refused": sum(part.get("refused", 0) for part in parts), "peak MiB": max(p["peak_mib"] for p in parts)}
+    done = f"inputs of {len(INPUTS)} kinds, damaged or made up"
+    return {"done": done, "times": scale * len(INPUTS), "lost": found["lost"], "figures": figures}
+
+
+PROMISES = (Promise(14, "bad input gets a clear error", nothing_but_typed_errors, short=0, long=1_000),)

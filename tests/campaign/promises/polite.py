@@ -28,6 +28,7 @@ from quickstart.submission.s3_storage import S3Storage
 from quickstart.submission.storage import Publisher, public_client
 from quickstart.units import MINUTES
 from tests.campaign.promises.readable import windows_of
+from tests.campaign.registry import Findings, Promise
 
 AWAY_SECONDS = 10 * MINUTES
 REFUSED = 0.3
@@ -205,3 +206,19 @@ def run(scale: float, seed: int) -> dict[str, Any]:
     done = f"{count} boards read, {count} windows published, {len(runs)} runs"
     found = {"node": node, "bucket": bucket, "runs": whole}
     return {"promise": 10, "done": done, "seed": seed, "lost": lost, **found}
+
+
+def polite_under_limits(scale: int, seed: int) -> Findings:
+    """`scale` whole runs, and twelve boards and twelve uploads for each of them."""
+    found = run(scale / 5, seed)
+    services = found["node"], found["bucket"]
+    figures = {
+        "calls": sum(service["calls"] for service in services),
+        "refused": sum(service["refused"] for service in services) + found["runs"]["refused"],
+        "too early": sum(service["impolite"] for service in services),
+    }
+    done = "whole runs, boards and uploads under 30 % refusals, and ten minutes without an answer"
+    return {"done": done, "times": scale, "lost": found["lost"], "figures": figures}
+
+
+PROMISES = (Promise(10, "polite under limits", polite_under_limits, short=0, long=10),)

@@ -29,6 +29,7 @@ from quickstart.submission.file_server import FileServer
 from quickstart.submission.folder_storage import FolderStorage
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.storage import Publisher, object_key
+from tests.campaign.registry import Findings, Promise
 
 MINUTE, HOUR = 60_000, 3_600_000
 STEP = 2 * MINUTE
@@ -138,7 +139,7 @@ async def _publish_all(here: Place) -> None:
         await here.publishing.publish(window)
         url = here.storage.public_url(window.checksum)
         target = blake2b_256(b"target %d" % number)
-        here.ledger.add_fills([Fill(target, None, 1, 1, 66_560, window.checksum, None, url=url)])
+        here.ledger.add_fills([Fill(target, None, 1, 1, 66_560, window.checksum, url=url)])
 
 
 def _begin(here: Place, window: Window, fault: str) -> None:
@@ -228,3 +229,14 @@ def run(scale: float, seed: int) -> dict[str, Any]:
         "lost": sum(found[name] for name in wrong),
         **found,
     }
+
+
+def data_is_readable(scale: int, seed: int) -> Findings:
+    """Every kind of failure `scale` times, each within two days of simulated time."""
+    found = run(scale, seed)
+    figures = {name: found[name] for name in ("checks", "alarms", "recovered", "late_alarms", "wrongly_signed")}
+    done = "failures of public copies, put back or told of"
+    return {"done": done, "times": found["faults"], "lost": found["lost"], "figures": figures}
+
+
+PROMISES = (Promise(6, "data is readable", data_is_readable, short=0, long=10),)

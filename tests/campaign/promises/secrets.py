@@ -25,6 +25,7 @@ from quickstart.chain.keys import Wallet, parse_secret_key
 from quickstart.errors import QuickstartError
 from quickstart.settings import S3Settings, Settings, load_settings
 from quickstart.submission.s3_storage import S3Storage
+from tests.campaign.registry import Findings, Promise
 
 SOMA = 1_000_000_000
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -173,3 +174,13 @@ def run(scale: float, seed: int) -> dict[str, Any]:
     hits = [hit for one in found for hit in one.pop("hits")]
     sums = {name: sum(one[name] for one in found) for name in found[0]}
     return {"promise": 12, "done": f"{rounds} runs", "seed": seed, "lost": len(hits), "hits": hits, **sums}
+
+
+def secrets_stay_put(scale: int, seed: int) -> Findings:
+    """`scale` runs at debug level, each with canaries of its own."""
+    found = run(scale / 10, seed)
+    figures = {name.replace("_", " "): found[name] for name in ("failures", "files", "log_kib")}
+    return {"done": "runs searched for canaries", "times": scale, "lost": found["lost"], "figures": figures}
+
+
+PROMISES = (Promise(12, "secrets stay put", secrets_stay_put, short=0, long=10),)

@@ -38,4 +38,4 @@ def no_conflicting_signature(scale: int, number: int) -> Findings:
     return {"done": f"sequences of {STEPS} steps", "times": totals["lives"], "lost": 0, "figures": figures}
 
 
-PROMISES = (Promise(1, "no conflicting signature", no_conflicting_signature, short=12, long=2_000),)
+PROMISES = (Promise(1, "no conflicting signature", no_conflicting_signature, short=10, long=2_000),)

@@ -115,4 +115,4 @@ async def _submit(world: Simulation, outbox: Outbox, target_id: Id32) -> object:
     )
 
 
-PROMISES = (Promise(3, "unknown is never treated as failed", unknown_is_never_failed, short=100, long=5_000),)
+PROMISES = (Promise(3, "unknown is never treated as failed", unknown_is_never_failed, short=100, long=2_000),)
