@@ -13,6 +13,7 @@ import pytest
 from quickstart.bank import Bank
 from quickstart.bank.filling import WindowShelf, add_new_windows
 from quickstart.bank.segments import MARKER
+from quickstart.bank.shards import read_shard
 from quickstart.data.folder import FolderSource
 from quickstart.data.window import Cursor, Provenance, SourcePlan, Window, WindowStream
 from quickstart.errors import SourceError
@@ -39,7 +40,7 @@ class Counted:
             self.served.append(number)
             dice = random.Random(f"{self.name} {plan.seed} {number}")
             words = " ".join(f"{dice.choice(WORDS)}{dice.randrange(10_000)}" for _ in range(200))
-            yield Window.cut(words.encode()[:1024], Provenance("test", self.name, number)), {"next": number + 1}
+            yield Window.cut(words.encode()[:1024], Provenance("test", self.name, number, kind=self.name)), {"next": number + 1}
 
 
 def offsets(root: Path) -> Counter[tuple[str, int]]:
@@ -91,17 +92,23 @@ def test_a_torn_last_shard_is_cut_again(tmp_path: Path) -> None:
     (last / MARKER).unlink()
     source = Counted(100)
     add_new_windows(shelf, [source], 20, PLAN, 10)
-    assert source.served == list(range(10, 30))
+    assert source.served == list(range(30))  # the ten that are there are known by their checksums
     assert offsets(tmp_path) == {("counted", number): 1 for number in range(30)}
 
 
-def _next(folder: Path) -> int:
-    from quickstart.bank.shards import read_shard
-
+def _next(folder: Path) -> int | None:
+    """Where the shard's marks go on; None for one that is not the last of its batch."""
     shard = read_shard(folder.parents[1], folder.name)
     assert shard is not None
-    (mark,) = shard.marks.values()
-    return int(mark["cursor"]["next"])
+    return next((int(mark["cursor"]["next"]) for mark in shard.marks.values()), None)
+
+
+def test_shards_are_of_as_few_kinds_as_may_be(tmp_path: Path) -> None:
+    sources = [Counted(100, name) for name in ("one", "two", "three")]
+    add_new_windows(WindowShelf(tmp_path), sources, 60, PLAN, 10)
+    shards = [read_shard(tmp_path, folder.name) for folder in (tmp_path / "windows").iterdir()]
+    kinds = [{place.kind for place in shard.provenance()} for shard in shards if shard is not None]
+    assert sorted(map(sorted, kinds)) == [["one"]] * 2 + [["three"]] * 2 + [["two"]] * 2
 
 
 def test_an_ended_source_is_no_error_and_a_useless_one_is(tmp_path: Path) -> None:
