@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,8 +43,11 @@ class ServedNetwork:
 
         return self.run(work())
 
-    def give(self, owner: Id32, amount: int) -> None:
-        self.call(lambda: self.node.give(owner, amount, 1))
+    def give(self, owner: Id32, *amounts: int) -> None:
+        """Coins, which listings show when this returns."""
+        for amount in amounts:
+            self.call(lambda amount=amount: self.node.give(owner, amount, 1))  # type: ignore[misc]
+        time.sleep(1.1 * self.node.config.index_lag_seconds)
 
     def end_epoch(self) -> int:
         return self.run(self.node.advance_epoch())

@@ -54,3 +54,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def pass_time(self, seconds: float) -> None:
         """Lets everything run that is due within so many seconds."""
         self.run_until_complete(asyncio.sleep(seconds))
+
+    def step(self) -> None:
+        """Lets what is ready run once, whatever an interruption has left behind."""
+        self.call_soon(self.stop)
+        self.run_forever()

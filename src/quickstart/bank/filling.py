@@ -11,7 +11,6 @@ from quickstart.data.filters import FilterCounts, Filters, usable_windows
 from quickstart.data.window import Source, SourcePlan, Window, WindowStream
 from quickstart.errors import SourceError
 
-
 SHARDS_AT_ONCE = 16
 
 

@@ -123,8 +123,7 @@ def _killed_and_repaired(point: str, folder: Path) -> list[str]:
     found: list[str] = []
     with served(targets=8, models=2, audit=False, latency_seconds=0.02, checkpoint_seconds=0.02) as network:
         order = RunOrder(folder, secret, network.endpoints, made_up.bank.root, made_up.names, POLICY)
-        for amount in COINS[_kind(point)]:
-            network.give(owner, amount)
+        network.give(owner, *COINS[_kind(point)])
         if _kind(point) == "claim":
             if (code := _child(order)) != 0:
                 found.append(f"a run that should fill ended with {code}")

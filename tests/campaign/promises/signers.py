@@ -83,7 +83,7 @@ Seconds = list[float]
 def _same_folder(order: RunOrder, _: S3Settings, __: Times) -> tuple[Seconds, list[str]]:
     """The second process of a machine is refused by the file."""
     with _running(order) as holder:
-        _until(lambda: _intents(order.folder) >= 2)
+        _until(lambda: _intents(order.folder) >= 2, order)
         return _refused(order, holder.pid, "`submit`", "Ctrl-C there")
 
 
@@ -91,7 +91,7 @@ def _laptop_beside_deployment(order: RunOrder, settings: S3Settings, times: Time
     """Machines that share the bucket and nothing else."""
     deployment = _with_bucket(order, settings, "cycle on Modal", times, "deployment")
     with _running(deployment) as holder:
-        _until(lambda: _intents(deployment.folder) >= 2)
+        _until(lambda: _intents(deployment.folder) >= 2, deployment)
         laptop = _with_bucket(order, settings, "submit", times, "laptop")
         return _refused(laptop, holder.pid, "`cycle on Modal`", "`uv run stop`")
 
@@ -121,18 +121,18 @@ def _frozen_holder(order: RunOrder, settings: S3Settings, times: Times) -> tuple
     wrong: list[str] = []
     seconds: Seconds = []
     with _running(first) as holder:
-        _until(lambda: _intents(first.folder) >= 4)
+        _until(lambda: _intents(first.folder) >= 4, first)
         assert holder.pid is not None
         os.kill(holder.pid, signal.SIGSTOP)
         stopped = time.monotonic()
         with _running(second):
             if times.ttl > TOLD_WITHIN_SECONDS:
-                _until(lambda: "is silent" in _text(second.folder / "log"))
+                _until(lambda: "is silent" in _text(second.folder / "log"), second)
                 seconds.append(time.monotonic() - stopped)
                 if f"process {holder.pid} on" not in _text(second.folder / "log"):
                     wrong.append("the silent holder is not named")
             early = _intents(second.folder)
-            _until(lambda: _intents(second.folder) >= 4)
+            _until(lambda: _intents(second.folder) >= 4, second)
             took_over = time.monotonic() - stopped
             if early or took_over < times.ttl - times.renew:
                 wrong.append(f"took over after {took_over:.1f} s, the lease may have been held")
@@ -143,7 +143,7 @@ def _frozen_holder(order: RunOrder, settings: S3Settings, times: Times) -> tuple
             if holder.exitcode != 2 or "lease was lost" not in _text(first.folder / "said"):
                 wrong.append(f"the first ended with {holder.exitcode}: {_text(first.folder / 'said')}")
             after = _intents(second.folder)
-            _until(lambda: _intents(second.folder) > after)
+            _until(lambda: _intents(second.folder) > after, second)
     if late := _intents(first.folder, since_ms=woken_ms):
         wrong.append(f"the first signed {late} times after it woke")
     if both := _named_by_both(first.folder, second.folder):
@@ -219,16 +219,17 @@ def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _until(what: Callable[[], object]) -> None:
-    """Waits for a fact about other processes.
+def _until(what: Callable[[], object], order: RunOrder) -> None:
+    """Waits for a fact about the process that carries out an order.
 
     Raises:
-        TimeoutError: it does not come true.
+        TimeoutError: it does not come true; with what the process said.
     """
     end = time.monotonic() + LIMIT_SECONDS
     while not what():
         if time.monotonic() > end:
-            raise TimeoutError("waited in vain for another process")
+            said = _text(order.folder / "said") + _text(order.folder / "log")[-500:]
+            raise TimeoutError(f"waited in vain for a process: {said or 'it said nothing'}")
         time.sleep(0.02)
 
 
