@@ -40,7 +40,8 @@ class Counted:
             self.served.append(number)
             dice = random.Random(f"{self.name} {plan.seed} {number}")
             words = " ".join(f"{dice.choice(WORDS)}{dice.randrange(10_000)}" for _ in range(200))
-            yield Window.cut(words.encode()[:1024], Provenance("test", self.name, number, kind=self.name)), {"next": number + 1}
+            place = Provenance("test", self.name, number, kind=self.name)
+            yield Window.cut(words.encode()[:1024], place), {"next": number + 1}
 
 
 def offsets(root: Path) -> Counter[tuple[str, int]]:

@@ -346,7 +346,7 @@ def test_stake_can_be_added(live: LiveDevnet, tmp_path: Path) -> None:
 
         async def add() -> None:
             epoch, _ = await owner.own.reader.own_models(owner.own.wallet.address)
-            await PublicationDesk(owner.own.outbox).add_stake(model_id, 2 * SOMA, epoch)
+            await PublicationDesk(owner.own.outbox).stake(model_id, 2 * SOMA, epoch)
 
         live.run(add())
         assert owner.model().stake == STAKE + 2 * SOMA

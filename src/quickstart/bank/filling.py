@@ -50,10 +50,10 @@ def add_new_windows(
 ) -> FilterCounts:
     """Adds up to `wanted` windows that the shelf does not have, in shards of `shard_windows`; what passed and what not.
 
-    `SHARDS_AT_ONCE` shards are put on the shelf together, each of as few kinds as may be: what to score next is chosen by
-    kind. Sources go on where the shelf's last such batch of this plan left them: marks are written in one step with the
-    last windows that they cover. So whenever this ends, killed or in trouble, no window is lost, and what is read again
-    is known by its checksum.
+    `SHARDS_AT_ONCE` shards are put on the shelf together, each of as few kinds as may be: what to score next is chosen
+    by kind. Sources go on where the shelf's last such batch of this plan left them: marks are written in one step with
+    the last windows that they cover. So whenever this ends, killed or in trouble, no window is lost, and what is read
+    again is known by its checksum.
 
     Raises:
         SourceError: no source has a usable window; or one is in trouble, and what came before is on the shelf.

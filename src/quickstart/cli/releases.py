@@ -129,7 +129,7 @@ async def _compound(office: Office, committed: Committed, arguments: argparse.Na
     spare = office.outbox.pool.balance - arguments.keep
     amount = to_compound(earned, before, arguments.compound, spare)
     if amount:
-        await PublicationDesk(office.outbox).add_stake(committed.model_id, amount, epoch)
+        await PublicationDesk(office.outbox).stake(committed.model_id, amount, epoch)
     return amount
 
 

@@ -61,14 +61,16 @@ class Patience:
             GivenUpError: it failed too often while others did not.
             SourceError: the host has been silent for `limit`, or asks us to stay away for longer than that.
         """
-        answers_before, failures = self._answers, 0
+        answers, failures, in_vain = self._answers, 0, 0
         while True:
             self._wait()
             try:
                 result = attempt()
             except TransientError as failure:
                 failures += 1
-                if failures >= self.attempts and self._answers > answers_before:
+                if self._answers > answers:  # others were served meanwhile
+                    answers, in_vain = self._answers, in_vain + 1
+                if in_vain >= self.attempts:
                     raise GivenUpError(str(failure)) from failure
                 self._hold_back(failure, failures)
                 continue

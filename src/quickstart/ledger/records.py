@@ -14,10 +14,10 @@ class IntentKind(StrEnum):
     CLAIM = "claim"
     SPLIT = "split"
     MERGE = "merge"
-    CREATE_MODEL = "create_model"
+    CREATE_MODEL = "create"
     COMMIT = "commit"
     REVEAL = "reveal"
-    ADD_STAKE = "add_stake"
+    ADD_STAKE = "stake"
 
 
 class IntentStatus(StrEnum):

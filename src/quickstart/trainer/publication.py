@@ -173,7 +173,7 @@ class PublicationDesk:
         settled = await self._send(kind, coins, IntentKind.COMMIT, subject, epoch.number, details)
         return settled.effects.epoch
 
-    async def add_stake(self, model_id: Id32, amount: int, epoch: Epoch) -> None:
+    async def stake(self, model_id: Id32, amount: int, epoch: Epoch) -> None:
         """Adds to a model's stake; on an active model it counts from the next epoch."""
         parameters = epoch.parameters
         coins = self._coins(amount + create_fee(amount, parameters))

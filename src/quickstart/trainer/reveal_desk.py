@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
+from quickstart import clock
 from quickstart.chain.board import Epoch
 from quickstart.chain.client import NetworkReader
 from quickstart.chain.coins import Coin
@@ -58,7 +59,7 @@ class RevealDesk:
             done, self._looking = self._looking, None
             done.result()
         pause = LOOK_EVERY_SECONDS if self._is_current else INDEX_LAG_SECONDS
-        if self._looking is None and time.monotonic() - self._looked_at >= pause:
+        if self._looking is None and clock.now() - self._looked_at >= pause:
             self._looking = asyncio.create_task(self.look())
 
     async def close(self) -> None:
@@ -74,7 +75,7 @@ class RevealDesk:
 
     async def look(self) -> None:
         """Reads our models, and tells of a reveal that was missed."""
-        self._looked_at = time.monotonic()
+        self._looked_at = clock.now()
         self._epoch, models = await self._reader.own_models(self._owner)
         self.statuses = self._statuses(models, self._epoch.number)
         for missed in self.statuses:
@@ -175,7 +176,7 @@ class RevealDesk:
             return
         if isinstance(outcome, Settled) and outcome.effects.failure is None:
             # Not read from the chain: its listings lag behind what has just landed.
-            self._looked_at = time.monotonic()
+            self._looked_at = clock.now()
             self.statuses = tuple(
                 replace(one, phase=Phase.REVEALED, leads_to=Next.UPDATE) if one.reveal == reveal else one
                 for one in self.statuses
