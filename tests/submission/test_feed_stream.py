@@ -106,7 +106,8 @@ def test_what_the_stream_leaves_out_is_read(lagging: LiveDevnet, fault: dict[str
 
 def test_a_late_stream_is_found_out_and_opens_nothing_old(lagging: LiveDevnet) -> None:
     """The delay is 30 s in the field and `LATE_MS` 3 s; here a tenth of the one and of the other."""
-        async def work() -> None:
+
+    async def work() -> None:
         async with watching(lagging, proof_seconds=0.5, late_ms=300) as watch:
             await fills(lagging, 1)  # a fast checkpoint to compare with
             await agrees(lagging, watch)
