@@ -136,7 +136,6 @@ async def submit(outbox: Outbox, target: OpenTarget, board: Board) -> None:
         "bond": board.epoch.parameters.bond(len(DATA)),
         "reward": target.reward,
         "window": blake2b_256(DATA).hex(),
-        "seen_ms": time.time_ns() // 1_000_000,
     }
     outcome = await outbox.send(
         kind,

@@ -56,6 +56,25 @@ class Scores:
         models = {name: _first(columns, scored[name]) for name, columns in self.view.models.items() if name in scored}
         return replace(self.view, models=models)
 
+    def pick(self, shards: Sequence[Shard]) -> "Scores":
+        """The same, of some of the shards, in this order."""
+        rows = np.concatenate([np.arange(shard.first_row, shard.first_row + shard.n) for shard in shards])
+        starts = np.cumsum([0, *(shard.n for shard in shards)])[:-1].tolist()
+        checksums = np.frombuffer(b"".join(map(self.view.checksum, rows.tolist())), np.uint8).reshape(-1, 32)
+        models = {
+            name: replace(
+                columns,
+                **{
+                    field: getattr(columns, field)[rows]
+                    for field in ("segment", "index", "losses", "inverse_norms", "distance_errors", "loss_errors")
+                },
+            )
+            for name, columns in self.view.models.items()
+        }
+        view = BankView(len(rows), models, (0,), (checksums,))
+        picked = tuple(Shard(shard.id, shard.n, start) for shard, start in zip(shards, starts, strict=True))
+        return replace(self, view=view, shards=picked)
+
 
 def _first(columns: ModelColumns, n: int) -> ModelColumns:
     losses, segment = columns.losses.copy(), columns.segment.copy()
@@ -100,14 +119,21 @@ def real_scores(folder: Path, windows: int, seed: int, sources: Sequence[Source]
     shards = tuple(bank.shards())
     if sum(shard.n for shard in shards) < windows:
         raise SystemExit(f"the sources have fewer than {windows} usable windows: name more, or say --windows N")
+    names = score_bank(bank)
+    return Scores(bank.view(tuple(names.values())), shards, names, time.perf_counter() - started)
+
+
+def score_bank(bank: Bank) -> dict[Id32, Id32]:
+    """Has the devnet's four models score what they have not scored yet; encrypted -> decrypted checksum of each."""
     engine, names = NumpyEngine(), dict[Id32, Id32]()
     for name in MODEL_NAMES:
         weights = parse_weights((files("quickstart.devnet") / "weights" / f"{name}.safetensors").read_bytes())
         names[packaged_model(name).manifest.checksum] = weights.checksum
-        for shard in shards:
-            data = [window.data for window in bank.windows(shard.id)]
-            bank.add_scores(shard.id, engine.score(weights, data), created_at=1)
-    return Scores(bank.view(tuple(names.values())), shards, names, time.perf_counter() - started)
+        for shard in bank.shards():
+            if not bank.is_scored(shard.id, weights.checksum):
+                data = [window.data for window in bank.windows(shard.id)]
+                bank.add_scores(shard.id, engine.score(weights, data), created_at=1)
+    return names
 
 
 class SimulatedNetwork:

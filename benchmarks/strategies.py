@@ -28,7 +28,8 @@ What limits each:
   long that is, and then the board is clogged until the epoch ends. At 0.95 c is near one eighth, and a strategy that
   forgets gets to the same place within the epoch, but with a GPU that never rests. A longer epoch (`--epoch-seconds
   86400`; windows are then scored again and again) costs it more and brings it little. What would bring more fills
-  there is windows of other kinds (`--source`), for everybody.
+  there is windows of other kinds, for everybody: `--source`, or `--mixed`, with which the forgetful take windows of
+  all kinds of files on this machine in turn, and `bank` those that the planner chooses.
 """
 
 import argparse
@@ -43,13 +44,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from planning import PER_KIND, Pool, in_turn, planned
 from simulated import EPOCHS, EveryRow, Scores, SimulatedNetwork, real_scores
 from threadpoolctl import threadpool_limits
 
 from quickstart.bank import BankView
 from quickstart.chain.ids import Id32
+from quickstart.chain.protocol import scaled_threshold
 from quickstart.chain.transactions import TransactionData
 from quickstart.data.folder import FolderSource, python_library
+from quickstart.devnet.config import MODEL_WIDTH
 from quickstart.matching import Candidate, Matcher
 from quickstart.submission.actions import Policy, ScoreShards, Situation, Submit, Work
 from quickstart.submission.loop import decide
@@ -256,8 +260,10 @@ class BankStrategy:
         self._coins.append(event.coin)
 
 
-def compare(threshold: float, scores: Scores, arguments: argparse.Namespace) -> list[Result]:
-    """All strategies at one threshold, each on a network of its own that starts the same."""
+def compare(threshold: float, scores: Scores, banked: Scores, arguments: argparse.Namespace) -> list[Result]:
+    """All strategies at one threshold, each on a network of its own that starts the same. `banked`: what `bank` may
+    score, where that is not what the others do.
+    """
     epoch_seconds = arguments.epoch_seconds or scores.view.n * SCORE_SECONDS
     paid = arguments.paid_per_second
     paid_hits = None if paid is None else max(1, round(paid * epoch_seconds))
@@ -268,9 +274,20 @@ def compare(threshold: float, scores: Scores, arguments: argparse.Namespace) -> 
     forgetful = [score_and_forget(network(), scores, choice) for choice in Choice]
     return [
         *forgetful,
-        BankStrategy(network(), scores, min(SMALL_BUDGET, arguments.budget)).run("small bank"),
-        BankStrategy(network(), scores, arguments.budget).run("bank"),
+        BankStrategy(network(), banked, min(SMALL_BUDGET, arguments.budget)).run("small bank"),
+        BankStrategy(network(), banked, arguments.budget).run("bank"),
     ]
+
+
+def mixed(pool: Pool, threshold: float, arguments: argparse.Namespace) -> tuple[Scores, Scores]:
+    """Of every kind of file on this machine: `--windows` windows, each kind in turn; and what the planner scores."""
+    scaled = scaled_threshold(threshold, MODEL_WIDTH)
+    orders = (
+        in_turn(pool, scaled, arguments.windows, arguments.seed),
+        planned(pool, scaled, arguments.budget, arguments.seed),
+    )
+    everybody, ours = (pool.scores.pick([pool.scores.shards[place] for place in order]) for order in orders)
+    return everybody, ours
 
 
 def figures(threshold: float, results: list[Result]) -> list[dict[str, Any]]:
@@ -329,16 +346,20 @@ def main() -> int:
         metavar="DIR",
         help="folder to cut windows from; repeatable (Python's own library)",
     )
+    parser.add_argument("--mixed", action="store_true", help="windows of all kinds of files on this machine instead")
+    parser.add_argument("--pool", type=Path, metavar="DIR", help="with --mixed: keep its windows and scores here")
     parser.add_argument("--seed", type=int, default=0, help="order of the windows, and the chain (0)")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     sources = [FolderSource(folder) for folder in arguments.source or ()] or [python_library()]
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
-        scores = real_scores(Path(folder), arguments.windows, arguments.seed, sources)
+        pool = Pool(arguments.pool or Path(folder), PER_KIND, 0) if arguments.mixed else None
+        scores = pool.scores if pool else real_scores(Path(folder), arguments.windows, arguments.seed, sources)
         started = time.perf_counter()
         for threshold in arguments.thresholds:
-            found = figures(threshold, compare(threshold, scores, arguments))
+            played = mixed(pool, threshold, arguments) if pool else (scores, scores)
+            found = figures(threshold, compare(threshold, *played, arguments))
             rows += found
             if not arguments.json:
                 show(found)

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 LOCKS: dict[str, tuple[str, ...]] = {
-    "requirements.lock": (),
+    "requirements.lock": ("--extra", "data"),
     "requirements-scorer.lock": ("--extra", "scorer"),
 }
 EXPORT = (

@@ -5,14 +5,17 @@
     │   ├── SettingsError         a variable is missing or malformed
     │   ├── KeyFormatError        the secret key is not in a known format
     │   ├── SourceError           a data source is unreadable or holds no usable window
+    │   │   └── SourceAccessError     a name that does not exist, or that we may not read
     │   ├── StateError            the state folder is newer, locked, damaged or full
     │   ├── FundsError            the balance does not cover what was asked
+    │   ├── UnknownVersionError   protocol, architecture or SDK are newer than this program
     │   ├── LeaseHeldError        another process signs for this wallet
     │   │   └── HeldElsewhereError    one that shares no folder with us: another machine's, or Modal's
     │   └── UnreachableError      an address that was configured does not answer
     ├── WeightsError              one model's weights cannot be had or trusted: that model is excluded
     ├── DataUnreadableError       published bytes cannot be read back: nothing is signed
     └── NetworkError              a call failed: see `chain.outcomes` for what that means for a transaction
+        ├── BusyError             a service is busy; it may say for how long
         └── UnmappedFailure       a failure text no rule knows; treated as unknown, and reported
 
 A failed transaction is a value (`chain.outcomes.Outcome`), not an exception.
@@ -47,12 +50,20 @@ class SourceError(UsageError):
     """A data source cannot be read, or holds no usable window."""
 
 
+class SourceAccessError(SourceError):
+    """A data set that does not exist, or that is refused to us; the message says which page to open."""
+
+
 class StateError(UsageError):
     """The state folder is of a newer version, in use, damaged, or its disk is full."""
 
 
 class FundsError(UsageError):
     """The wallet cannot pay for what was asked."""
+
+
+class UnknownVersionError(UsageError):
+    """A version of protocol, architecture or SDK that this program does not know: nothing is signed."""
 
 
 class LeaseHeldError(UsageError):
@@ -77,6 +88,14 @@ class DataUnreadableError(QuickstartError):
 
 class NetworkError(QuickstartError):
     """A read of the network failed after its retries."""
+
+
+class BusyError(NetworkError):
+    """A service still was busy after our retries. `retry_after_seconds`: how long it asks to be left alone."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class UnmappedFailure(NetworkError):

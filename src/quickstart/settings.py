@@ -4,10 +4,13 @@ The fields of `Settings` are the table: variable, meaning, default, secret or no
 README's table are made from it. Importing this module opens nothing and loads nothing heavy.
 """
 
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from os import environ
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,14 +23,20 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from quickstart.chain.keys import parse_secret_key
+from quickstart.data.filter_names import DEFAULT_FILTERS, FILTERS
 from quickstart.errors import KeyFormatError, SettingsError
 from quickstart.modal_app.prices import GPU_DOLLARS_PER_SECOND
 from quickstart.units import SHANNONS_PER_SOMA
 
+log = logging.getLogger(__name__)
+
 ENV_FILE = Path(".env")
 REMEDY = "set it in the environment or in .env (copy .env.example to .env and fill it in)"
 
+NO_FILTERS = "none"
+
 _R2_SUFFIX = ".r2.cloudflarestorage.com"
+_VERSION = re.compile(r"(?:protocol|architecture|sdk)-[0-9A-Za-z.+]+")
 _MORE_THAN_A_SHANNON = Decimal(1) / SHANNONS_PER_SOMA
 
 
@@ -72,14 +81,31 @@ def _check_gpus(value: str) -> str:
     return ",".join(dict.fromkeys(names))
 
 
+def _check_versions(value: str) -> str:
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    if any(not _VERSION.fullmatch(name) for name in names):
+        raise ValueError("not versions; they are named like protocol-6,sdk-0.1.16")
+    return ",".join(names)
+
+
 def _check_dollars(value: Decimal) -> Decimal:
     if not value.is_finite() or value < 0:
         raise ValueError("not an amount of dollars; it is 0 or more")
     return value
 
 
+def _check_filters(value: str) -> str:
+    names = [name.strip() for name in value.split(",")]
+    if names == [NO_FILTERS]:
+        return value
+    if unknown := [name for name in names if name not in FILTERS]:
+        raise ValueError(f"{unknown[0]!r} is none of {', '.join(FILTERS)}; {NO_FILTERS} switches all off")
+    return ",".join(dict.fromkeys(names))
+
+
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 Url = Annotated[str, AfterValidator(_check_url)]
+Versions = Annotated[str, AfterValidator(_check_versions)]
 Soma = Annotated[Decimal, AfterValidator(_check_soma)]
 
 
@@ -117,6 +143,11 @@ class Settings(BaseSettings):
         validation_alias="HF_TOKEN",
         description="Token for data sets on the Hugging Face hub that ask for one.",
     )
+    hf_endpoint: Url | None = Field(
+        default=None,
+        validation_alias="HF_ENDPOINT",
+        description="Where the hub is; by default https://huggingface.co.",
+    )
     s3_bucket: Annotated[str, AfterValidator(_check_bucket)] | None = Field(
         default=None,
         validation_alias="S3_BUCKET",
@@ -148,10 +179,20 @@ class Settings(BaseSettings):
         validation_alias="QUICKSTART_STATE",
         description="Folder for bank, ledger and cached weights; by default the user's data folder.",
     )
-    source: Folder | None = Field(
+    source: str | None = Field(
         default=None,
         validation_alias="QUICKSTART_SOURCE",
-        description="Folder that windows are cut from; by default Python's own library.",
+        description="What windows are cut from: a folder, or a name as for --source; by default Python's own library.",
+    )
+    swh_endpoint: Url | None = Field(
+        default=None,
+        validation_alias="QUICKSTART_SWH_ENDPOINT",
+        description="Where the Software Heritage archive's bucket is; by default its public address on Amazon S3.",
+    )
+    filters: Annotated[str, AfterValidator(_check_filters)] = Field(
+        default=",".join(DEFAULT_FILTERS),
+        validation_alias="QUICKSTART_FILTERS",
+        description="Kinds of window left out; also personal (e-mail addresses), or none. Secrets always are.",
     )
     lanes: int = Field(
         default=8,
@@ -178,6 +219,11 @@ class Settings(BaseSettings):
         description="Most SOMA spent on fees in a day.",
     )
 
+    accept_versions: Versions = Field(
+        default="",
+        validation_alias="QUICKSTART_ACCEPT_VERSIONS",
+        description="Versions this program does not know under which it may sign all the same, as it names them.",
+    )
     gpu_dollars_per_day: Annotated[Decimal, AfterValidator(_check_dollars)] = Field(
         default=Decimal(5),
         validation_alias="QUICKSTART_GPU_DOLLARS_PER_DAY",
@@ -195,6 +241,16 @@ class Settings(BaseSettings):
         validation_alias="QUICKSTART_MAX_CONTAINERS",
         description="GPUs rented on Modal at the same time. Read when deploying.",
     )
+
+    @property
+    def accepted_versions(self) -> tuple[str, ...]:
+        """Unknown versions under which a person lets us sign (`chain.versions`)."""
+        return tuple(filter(None, self.accept_versions.split(",")))
+
+    @property
+    def filter_names(self) -> tuple[str, ...]:
+        """The filters that are switched on."""
+        return () if self.filters == NO_FILTERS else tuple(self.filters.split(","))
 
     @property
     def gpus(self) -> tuple[str, ...]:
@@ -303,6 +359,8 @@ def load_settings(*required: str, env_file: Path | None = ENV_FILE) -> Settings:
                 problems.append(f"{name} is malformed: {problem['msg'].removeprefix('Value error, ')}")
     if settings is not None:
         settings.require(*required)
+        if env_file is not None:
+            _warn_of_readers(env_file)
         return settings
     missing = [name for name in required if name not in malformed and not raw_value(name, env_file)]
     if missing and malformed:
@@ -323,6 +381,20 @@ def _env_file_problems(env_file: Path) -> Iterator[str]:
         yield f"{env_file} is not a text in UTF-8"
     except OSError as error:
         yield f"{env_file} cannot be read ({error.strerror})"
+
+
+def _warn_of_readers(env_file: Path) -> None:
+    """Tells, at the level that every command shows, when others on this machine can read secrets in `.env`; once."""
+    with suppress(OSError, UnicodeDecodeError):
+        exposed = env_file.stat().st_mode & 0o077
+        written = dotenv_values(env_file)
+        if exposed and any(row.secret and written.get(row.name) for row in settings_table()):
+            _tell_of_readers(env_file.absolute())
+
+
+@cache
+def _tell_of_readers(path: Path) -> None:
+    log.error("%s holds secrets, and others on this machine can read it: run `chmod 600 %s`", path.name, path)
 
 
 def raw_value(name: str, env_file: Path | None = ENV_FILE) -> str:

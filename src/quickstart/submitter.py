@@ -9,13 +9,14 @@ Wiring only: what the functions do is in `quickstart.modal_app`.
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import modal
 
-from quickstart.errors import EXIT_USAGE, QuickstartError, SettingsError, UsageError
+from quickstart.errors import EXIT_USAGE, NetworkError, QuickstartError, SettingsError, UsageError
 from quickstart.modal_app import images, names
 from quickstart.settings import load_settings
 from quickstart.units import GIB, HOURS, MINUTES
@@ -30,8 +31,13 @@ SOURCES = BANK / "sources"
 WEIGHTS_BYTES = 250 * GIB
 """Decrypted weights kept on the volume: some fifty models of the network's size."""
 
+SUBMITTER_CORES = 0.25
+SUBMITTER_MEMORY_MIB = (1024, 16 * 1024)
+"""Asked for, and at most; beyond the first, what is used is paid for. With three models 20,000 windows take 0.6 GB and
+100,000 take 2.3 GB: the bank, mapped, and what the matcher makes of it.
+"""
+
 SCORER_CORES, SCORER_MEMORY_GIB = 2.0, 16
-MODELS_IN_MEMORY = 2
 SCORER_TIMEOUT = 10 * MINUTES
 SCALEDOWN_SECONDS = 60
 STARTUP_SECONDS = 60
@@ -84,26 +90,27 @@ class Scorer:
     @modal.enter()
     def start(self) -> None:
         import os
+        from functools import partial
 
+        from quickstart.modal_app.attempts import note
         from quickstart.modal_app.scorer import ScoringPlace, Volumes
         from quickstart.scoring.engines import create_engine
 
         _log_to_stdout()
         volumes = Volumes(BANK, WEIGHTS, bank_volume.reload, weights_volume.reload, bank_volume.commit)
-        self._place: ScoringPlace = ScoringPlace(
-            volumes, create_engine("auto"), os.environ.get("MODAL_TASK_ID", ""), MODELS_IN_MEMORY
-        )
+        container = os.environ.get("MODAL_TASK_ID", "")
+        self._place: ScoringPlace = ScoringPlace(volumes, create_engine("auto"), container, partial(note, state))
 
     @modal.method()
     def score(self, message: dict[str, Any]) -> dict[str, Any]:
-        return self._place.score(message)
+        return self._place.score(message, modal.current_function_call_id() or "")
 
 
 @app.function(
     name=names.WEIGHTS,
     image=images.cpu,
     cpu=2.0,
-    memory=20 * 1024,
+    memory=4 * 1024,
     volumes={str(WEIGHTS): weights_volume},
     max_containers=2,
     timeout=int(1 * HOURS),
@@ -111,16 +118,15 @@ class Scorer:
 )
 def fetch_weights(message: dict[str, Any]) -> dict[str, Any]:
     """Downloads, checks and decrypts one model's weights into the volume."""
-    from quickstart.modal_app.messages import failure, manifest_of
+    from quickstart.modal_app.messages import failure, manifest_of, weights_store
     from quickstart.scoring.weights_shelf import WeightsShelf
-    from quickstart.scoring.weights_store import WeightsStore
 
     _log_to_stdout()
     weights_volume.reload()
     manifest, key = manifest_of(message)
     try:
         with TemporaryDirectory() as cache:
-            checksum = WeightsShelf(WEIGHTS, WEIGHTS_BYTES).add(manifest, key, WeightsStore(Path(cache)))
+            checksum = WeightsShelf(WEIGHTS, WEIGHTS_BYTES).add(manifest, key, weights_store(message, Path(cache)))
     except UsageError:
         raise  # our own disk, no model's fault
     except QuickstartError as error:
@@ -141,21 +147,28 @@ def fetch_weights(message: dict[str, Any]) -> dict[str, Any]:
     retries=modal.Retries(max_retries=2, initial_delay=5.0),
 )
 def cut_windows(message: dict[str, Any]) -> dict[str, Any]:
-    """Cuts new windows into shards on the volume: from uploaded folders, else from Python's own library."""
+    """Cuts new windows into shards on the volume: from uploaded folders and the named source, else from Python's own
+    library. What was cut before trouble came is kept."""
     from quickstart.bank.filling import WindowShelf, add_new_windows
-    from quickstart.data.folder import FolderSource, python_library
+    from quickstart.data.folder import FolderSource
+    from quickstart.data.sources import DEFAULT_SOURCE, open_source
+    from quickstart.data.window import SourcePlan
 
     _log_to_stdout()
     bank_volume.reload()
-    folders = sorted(path for path in SOURCES.glob("*") if path.is_dir())
-    sources = [FolderSource(folder) for folder in folders] or [python_library()]
+    folders = [FolderSource(path) for path in sorted(SOURCES.glob("*")) if path.is_dir()]
+    name = message.get("source") or (None if folders else DEFAULT_SOURCE)
     try:
+        settings = load_settings(env_file=None)
+        sources = [*folders, *([open_source(name, settings)] if name else [])]
+        plan = SourcePlan(message["seed"])
         counts = add_new_windows(
-            WindowShelf(BANK), sources, message["wanted"], message["seed"], message["shard_windows"]
+            WindowShelf(BANK), sources, message["wanted"], plan, message["shard_windows"], message["filters"]
         )
     except QuickstartError as error:
         return {"failed": str(error)}
-    bank_volume.commit()
+    finally:
+        bank_volume.commit()
     return {"windows": counts.passed}
 
 
@@ -163,13 +176,12 @@ def cut_windows(message: dict[str, Any]) -> dict[str, Any]:
     name=names.SUBMITTER,
     image=images.cpu,
     secrets=[secrets],
-    cpu=0.5,
-    memory=4 * 1024,
+    cpu=SUBMITTER_CORES,
+    memory=SUBMITTER_MEMORY_MIB,
     volumes={str(BANK): bank_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
-    schedule=modal.Cron("0 3 * * *"),
+    schedule=modal.Cron(f"0 {names.FIRING_HOUR} * * *"),
     max_containers=1,
     single_use_containers=True,
-    nonpreemptible=True,
     timeout=int(24 * HOURS),
     startup_timeout=int(10 * MINUTES),
     retries=modal.Retries(max_retries=3, initial_delay=60.0),
@@ -189,8 +201,8 @@ def cycle(until_exhausted: bool = False) -> dict[str, Any]:
     name=names.CLAIM,
     image=images.cpu,
     secrets=[secrets],
-    cpu=0.5,
-    memory=4 * 1024,
+    cpu=SUBMITTER_CORES,
+    memory=SUBMITTER_MEMORY_MIB,
     volumes={str(BANK): bank_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
     max_containers=1,
     single_use_containers=True,
@@ -229,6 +241,7 @@ def _workplace() -> "Workplace":
         remote=Remote(fetch_weights.spawn, Scorer().score.spawn, modal.FunctionCall.from_id),
         cut_windows=cut_windows.spawn,
         is_at_work=_is_at_work,
+        gpu_dollars_billed=_gpu_dollars_billed,
         bank=_shared(BANK, bank_volume),
         ledgers=_shared(LEDGERS, ledger_volume),
         scorer_cores=SCORER_CORES,
@@ -258,6 +271,22 @@ def _is_at_work(call_id: str) -> bool:
     except Exception:  # noqa: BLE001 - it failed, in whatever way, or its result has expired
         return False
     return False
+
+
+def _gpu_dollars_billed(day: str) -> float:
+    """What Modal has billed our app for GPUs on a day, in whole hours, some of them perhaps still to come.
+
+    Raises:
+        NetworkError: it does not say.
+    """
+    from quickstart.modal_app.billing import gpu_dollars
+
+    try:
+        start = datetime.fromisoformat(day).replace(tzinfo=UTC)
+        rows = modal.Workspace.from_context().billing.report(start=start, resolution="h")
+    except (modal.exception.Error, OSError) as error:
+        raise NetworkError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+    return gpu_dollars(rows, app.app_id)
 
 
 def _log_to_stdout() -> None:

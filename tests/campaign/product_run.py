@@ -32,6 +32,8 @@ from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.requests import RequestBox
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, object_key
+from quickstart.trainer.reveal_desk import RevealDesk
+from quickstart.trainer.vault import Vault
 
 MakeClient = Callable[[Endpoints], Awaitable[Any]]
 
@@ -127,13 +129,16 @@ class ProductRun:
         desk = ScoringDesk(self.bank, self.executor, self.weights_names)
         client = self.edges.client()
         self._clean += [desk.close, client.close]
+        storage = self.edges.storage()
+        vault = Vault(self.folder / "vault", wallet, storage, client)
         self.driver = Driver(
             owner=wallet.address,
             reader=reader,
             watch=BoardWatch(reader, board),
             desk=desk,
-            publishing=PublishingDesk(Publisher(self.edges.storage(), client), writer),
+            publishing=PublishingDesk(Publisher(storage, client), writer),
             outbox=outbox,
+            reveals=RevealDesk(wallet.address, reader, vault, outbox, ledger),
             writer=writer,
             requests=RequestBox(self.folder / "requests"),
             report=lambda progress: None,

@@ -197,6 +197,7 @@ def state_view(node: PureNode) -> Any:
     return SimpleNamespace(
         epoch=state.epoch,
         epoch_start_timestamp_ms=state.epoch_start_ms,
+        protocol_version=state.rules.protocol_version,
         parameters=SimpleNamespace(**parameters),
         target_state=SimpleNamespace(
             distance_threshold=_tensor(state.threshold), reward_per_target=state.reward_per_target

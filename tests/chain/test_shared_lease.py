@@ -65,14 +65,14 @@ class Clock:
 FATES = st.sampled_from(["arrives"] * 6 + ["answer lost", "request lost", "late"])
 
 INSTANT = 0.01
-LENGTHS = [1.0, 5.0, 100.0] + [
+EDGES = [
     # Around the end of a lease, as the fastest, an exact and the slowest clock see it.
     TTL_SECONDS / rate + side
     for rate in (1 + CLOCK_ERROR, 1.0, 1 - CLOCK_ERROR)
     for side in (-INSTANT, INSTANT)
 ]
-WAITS = st.sampled_from(LENGTHS)
-FREEZES = st.sampled_from([0.0] * 3 * len(LENGTHS) + LENGTHS)
+WAITS = st.sampled_from([1.0, 5.0, 5.0, 10.0, 100.0, *EDGES])
+FREEZES = st.one_of(*[st.just(0.0)] * 9, WAITS)
 
 
 class SeveralMachines(RuleBasedStateMachine):
@@ -88,6 +88,7 @@ class SeveralMachines(RuleBasedStateMachine):
         self.memory = Memory()
         self.delayed: list[tuple[bytes, str | None]] = []
         self.busy: set[int] = set()
+        self.calm = False
         self.data = data
         rate = st.sampled_from((1 - CLOCK_ERROR, 1.0, 1 + CLOCK_ERROR))
         self.clocks = [Clock(self.world, data.draw(rate), data.draw(st.sampled_from((0.0, 12345.0)))) for _ in range(3)]
@@ -111,7 +112,7 @@ class SeveralMachines(RuleBasedStateMachine):
 
         def write_if(self, key: str, value: bytes, version: str | None) -> str | None:
             world = self.world
-            fate = world.data.draw(FATES, label=f"write of {self.number}")
+            fate = "arrives" if world.calm else world.data.draw(FATES, label=f"write of {self.number}")
             world.meanwhile()
             if fate == "late":
                 world.delayed.append((value, version))
@@ -125,15 +126,18 @@ class SeveralMachines(RuleBasedStateMachine):
             return written
 
     def meanwhile(self) -> None:
-        """Time passes, and machines that are not in the middle of something may act."""
-        self.world[0] += self.data.draw(FREEZES, label="freeze")
-        self.never_two()
+        """Machines that are not in the middle of something may act, before and after time has passed."""
+        if self.calm:
+            return
+        self.others_may_act()
+        if seconds := self.data.draw(FREEZES, label="freeze"):
+            self.world[0] += seconds
+            self.never_two()
+            self.others_may_act()
+
+    def others_may_act(self) -> None:
         idle = [number for number in range(3) if number not in self.busy]
-        if (
-            idle
-            and len(self.busy) < 3
-            and self.data.draw(st.sampled_from((False, False, False, True)), label="others act")
-        ):
+        if idle and len(self.busy) < 3 and self.data.draw(st.sampled_from((False, False, True)), label="others act"):
             self.act(self.data.draw(st.sampled_from(idle)))
 
     def act(self, number: int) -> None:
@@ -154,12 +158,28 @@ class SeveralMachines(RuleBasedStateMachine):
     def step(self, number: int) -> None:
         self.act(number)
 
+    @rule(first=st.integers(0, 2), second=st.integers(0, 2), seconds=WAITS, calm=st.booleans())
+    def contend(self, first: int, second: int, seconds: float, calm: bool) -> None:
+        """The story of every takeover: one holds it, another sees that, time passes, the other tries again.
+
+        When `calm` nothing freezes or gets lost, so that it comes down to their clocks.
+        """
+        self.calm = calm
+        self.act(first)
+        self.act(second)
+        self.world[0] += seconds
+        self.never_two()
+        self.act(second)
+        self.calm = False
+
     @rule(seconds=WAITS)
     def wait(self, seconds: float) -> None:
         self.world[0] += seconds
 
     @rule(number=st.integers(0, 2))
     def let_go(self, number: int) -> None:
+        """Whoever holds it lets go, if somebody does."""
+        number = next((n for n, lease in enumerate(self.machines) if lease.held()), number)
         self.busy.add(number)
         self.machines[number].release()
         self.busy.discard(number)

@@ -28,10 +28,19 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
             "--seconds --lanes --workers --engine --seed --dry-run --detach --json --verbose",
         ),
         ("claim", "--network --rpc-url --local --state --detach --json --verbose"),
+        (
+            "train",
+            "--network --rpc-url --source --steps --out --start --width --layers --batch --accumulate --learning-rate "
+            "--bf16 --checkpointing --keep --device --stake --seed --json --verbose",
+        ),
+        ("publish", "--network --update --stake --commission --keep --compound --yes --dry-run --json --verbose"),
+        ("reveal", "--network --wait --json --verbose"),
+        ("niches", "--network --plot --stake --json --verbose"),
         ("create-secrets", "--json --verbose"),
         ("deploy", "--json --verbose"),
         ("stop", "--now --json --verbose"),
         ("status", "--state --json --verbose"),
+        ("plan", "--gpu-seconds --state --json --verbose"),
         (
             "devnet",
             "--dim --models --targets --epoch-seconds --unscaled --audit --state --rpc-port --faucet-port "

@@ -168,3 +168,25 @@ def test_parts_of_the_state_folder_that_are_of_a_newer_version(
     assert done.err.startswith("error: ") and done.err.count("\n") == 1
     assert str(newer) in done.err
     assert version in done.err
+
+
+def test_rivals_and_a_chain_whose_rule_is_another(shell: Shell, tmp_path: Path) -> None:
+    """Races are real, and what cannot be computed is read: nothing false, nothing missed, the books balance."""
+    run = ("--workers", 1, "--windows", 6, "--epochs", 1, "--max-hits", 8, "--seed", 5)
+    against = ("--rivals", 2, "--rival-poll", 0.5, "--fault", "wrong-seed")
+    done = shell.run("submit", "--network", "devnet", "--state", tmp_path / "state", "--json", *run, *against)
+    assert done.code == 0
+    assert "new targets are read from listings for the rest of this run" in done.err
+    result = done.document()
+    assert result["filled"] == result["claimed"] == 8
+    assert (result["false_claims"], result["missed"], result["books"]["difference_shannons"]) == (0, 0, 0)
+    assert result["lost"] > 0
+    assert (result["feed"]["computing"], result["feed"]["computed"]) == (False, 0)
+    assert sum(result["latency_ms"][origin]["count"] for origin in ("own", "others", "listed")) == 8
+
+
+@pytest.mark.parametrize("option", [("--rivals", 2), ("--rival-poll", 2), ("--fault", "wrong-seed")])
+def test_rivals_are_the_embedded_networks(shell: Shell, option: tuple[object, ...]) -> None:
+    done = shell.run("submit", "--network", "localnet", *option)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "add --network devnet" in done.err

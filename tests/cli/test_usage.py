@@ -45,6 +45,11 @@ def refused(done: Finished, *names: str) -> None:
         ("submit", ("--network", "devnet", "--seed", "-1"), ("--seed",)),
         ("submit", ("--network", "devnet", "--lanes", "65"), ("--lanes", "64")),
         ("submit", ("--netwerk", "devnet"), ("--netwerk",)),
+        ("train", ("--steps", "5"), ("--out DIR",)),
+        ("train", ("--out", "run"), ("--steps N",)),
+        ("train", ("--out", "run", "--steps", "1", "--learning-rate", "nan"), ("--learning-rate", "nan")),
+        ("publish", ("nowhere", "--network", "devnet"), ("nowhere", "uv run train --out nowhere")),
+        ("publish", ("nowhere", "--stake", "1.0000000001"), ("--stake", "nine decimals")),
         ("devnet", ("--models", "9"), ("--models", "0 to 4")),
     ],
 )

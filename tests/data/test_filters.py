@@ -11,17 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from quickstart.chain.ids import blake2b_256
-from quickstart.data.filters import (
-    BINARY,
-    DUPLICATE,
-    NEARLY_EMPTY,
-    REPETITIVE,
-    FilterCounts,
-    reject_reason,
-    usable_windows,
-)
+from quickstart.data.filter_names import BINARY, DUPLICATE, NEARLY_EMPTY, REPETITIVE
+from quickstart.data.filters import FilterCounts, Filters, reject_reason, usable_windows
 from quickstart.data.window import Provenance, Window
-from quickstart.errors import SourceError
 
 RANDOM = random.Random(5)
 
@@ -89,50 +81,33 @@ def test_what_is_not_worth_scoring(data: bytes, reason: str) -> None:
     assert reject_reason(data) == reason
 
 
-class ListSource:
-    """A source whose windows are given."""
-
-    name = "list"
-
-    def __init__(self, contents: list[bytes]) -> None:
-        self.contents = contents
-
-    def windows(self, seed: int, resume_from: int = 0) -> Iterator[Window]:
-        for place, data in list(enumerate(self.contents))[resume_from:]:
-            yield Window.cut(data, Provenance(self.name, "file", place))
+def windows(contents: list[bytes]) -> Iterator[Window]:
+    for place, data in enumerate(contents):
+        yield Window.cut(data, Provenance("list", "file", place, "MIT", kind="prose"))
 
 
 def test_every_window_is_counted_once() -> None:
     good = [fill(text) for text in PROSE.values()]
-    source = ListSource([*good, bytes(1024), good[0], b" " * 1024, b"ab" * 512])
+    contents = [*good, bytes(1024), good[0], b" " * 1024, b"ab" * 512]
     seen = {blake2b_256(good[1])}
     counts = FilterCounts()
-    passed = [item.data for item in usable_windows(source, 0, seen, counts)]
+    passed = [item.data for item in usable_windows(windows(contents), Filters(seen), counts)]
     assert passed == [good[0], *good[2:]]
-    assert counts.read == len(source.contents) == counts.passed + counts.rejected.total()
+    assert counts.read == len(contents) == counts.passed + counts.rejected.total()
     assert counts.rejected == {BINARY: 1, DUPLICATE: 2, NEARLY_EMPTY: 1, REPETITIVE: 1}
+    assert counts.kinds == {"prose": counts.passed} and counts.licences == {"MIT": counts.passed}
     assert seen == {hashlib.blake2b(data, digest_size=32).digest() for data in good}
 
 
-def test_read_is_where_to_go_on() -> None:
-    contents = [fill(text) for text in PROSE.values()]
-    contents.insert(1, bytes(1024))
-    whole = [item.data for item in usable_windows(ListSource(contents), 0, set(), FilterCounts())]
+def test_what_is_not_chosen_filters_nothing() -> None:
+    contents = [b" " * 1024, b"ab" * 512, fill(PROSE["english"])]
+    for chosen, left in (((), 3), ((REPETITIVE,), 2), ((REPETITIVE, NEARLY_EMPTY), 1)):
+        counts = FilterCounts()
+        assert len(list(usable_windows(windows(contents), Filters(set(), chosen), counts))) == left == counts.passed
+
+
+def test_it_ends_when_it_is_told_to() -> None:
     counts = FilterCounts()
-    start = usable_windows(ListSource(contents), 0, set(), counts)
-    first = [next(start).data, next(start).data]
-    rest = usable_windows(ListSource(contents), 0, set(), FilterCounts(), resume_from=counts.read)
-    assert first + [item.data for item in rest] == whole
-
-
-def test_a_source_of_rubbish_is_named() -> None:
-    with pytest.raises(SourceError, match=r"list has no usable window \(2 binary, 1 nearly empty\)"):
-        list(usable_windows(ListSource([bytes(1024), bytes(1024), b" " * 1024]), 0, set(), FilterCounts()))
-
-
-def test_a_source_that_is_known_already_is_no_error() -> None:
     contents = [fill(text) for text in PROSE.values()]
-    seen = {blake2b_256(data) for data in contents}
-    counts = FilterCounts()
-    assert list(usable_windows(ListSource(contents), 0, seen, counts)) == []
-    assert counts.rejected == {DUPLICATE: len(contents)}
+    stream = usable_windows(windows(contents), Filters(set()), counts, stopped=lambda: counts.read == 2)
+    assert len(list(stream)) == 2

@@ -25,6 +25,7 @@ KEY = "11" * 32
 PROMISED = (
     "SOMA_SECRET_KEY",
     "HF_TOKEN",
+    "HF_ENDPOINT",
     "S3_BUCKET",
     "S3_ACCESS_KEY_ID",
     "S3_SECRET_ACCESS_KEY",

@@ -1,12 +1,12 @@
-"""Coverage against its definition, and which windows raise it."""
+"""Coverage against its definition."""
 
 import numpy as np
 import pytest
-from matching_arrays import make_columns, make_view, name, oracle, random_view
+from matching_arrays import name, oracle, random_view
 
 from quickstart.bank import BankView
-from quickstart.matching import MatchTarget, coverage, fillable, gain_by_group
-from quickstart.matching.coverage import _directions
+from quickstart.matching import MatchTarget, coverage, fillable
+from quickstart.matching.coverage import random_directions
 
 MODELS = [name("model", i) for i in range(3)]
 
@@ -16,7 +16,7 @@ def targets_of(view: BankView, seed: int, samples: int, threshold: float) -> lis
     models = tuple(view.models)
     return [
         MatchTarget(name("direction", i), direction, models, threshold)
-        for i, direction in enumerate(_directions(width, seed, samples))
+        for i, direction in enumerate(random_directions(width, seed, samples))
     ]
 
 
@@ -47,7 +47,7 @@ def test_the_seed_fixes_the_sample() -> None:
 
 
 def test_directions_are_even() -> None:
-    directions = _directions(16, 1, 4000)
+    directions = random_directions(16, 1, 4000)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, rtol=1e-6)
     assert abs(directions.mean()) < 0.01
     assert directions.std() == pytest.approx(0.25, rel=0.02)
@@ -57,46 +57,3 @@ def test_without_entries_there_is_no_coverage() -> None:
     view = random_view(4)
     assert coverage(view, [name("model", 9)], 1.0, seed=1) == 0.0
     assert coverage(view, [], 1.0, seed=1) == 0.0
-    (gain,) = gain_by_group(view, [name("model", 9)], 1.0, ["all"] * view.n, seed=1)
-    assert (gain.windows, gain.alone, gain.gain_per_window) == (0, 0.0, 0.0)
-
-
-def diverse_and_monotonous(monotonous: int, diverse: int) -> tuple[BankView, list[str]]:
-    """Many windows of one kind around one direction, a few of another kind all over the sphere."""
-    random = np.random.default_rng(5)
-    near = np.array([3.0, *[0.0] * 7]) + 0.1 * random.standard_normal((monotonous, 8))
-    embeddings = np.concatenate([near, random.standard_normal((diverse, 8))])
-    n = len(embeddings)
-    columns = make_columns(embeddings, np.full(n, 2.0), np.full(n, 1e-3), np.zeros(n))
-    return make_view([columns], n), ["same"] * monotonous + ["mixed"] * diverse
-
-
-def test_diverse_windows_are_worth_more() -> None:
-    view, groups = diverse_and_monotonous(200, 30)
-    first, second = gain_by_group(view, MODELS[:1], 0.4, groups, seed=3, samples=2000)
-    assert (first.group, second.group) == ("mixed", "same")
-    assert (first.windows, second.windows) == (30, 200)
-    assert first.gain_per_window > 20 * second.gain_per_window
-    assert first.alone > 5 * second.alone > 0
-    whole = coverage(view, MODELS[:1], 0.4, seed=3, samples=2000)
-    assert first.only + second.alone == pytest.approx(whole)
-
-
-def test_gain_per_window_is_what_leaving_one_out_costs() -> None:
-    view, groups = diverse_and_monotonous(3, 12)
-    whole = coverage(view, MODELS[:1], 0.5, seed=4)
-    column = view.models[MODELS[0]]
-    losses = {"same": [], "mixed": []}
-    for row in range(view.n):
-        kept = column.losses.copy()
-        kept[row] = np.nan
-        stored = np.stack([view.embedding(MODELS[0], i) for i in range(view.n)])
-        less = make_view([make_columns(stored, kept, column.distance_errors, column.loss_errors)], view.n)
-        losses[groups[row]].append(whole - coverage(less, MODELS[:1], 0.5, seed=4))
-    for gain in gain_by_group(view, MODELS[:1], 0.5, groups, seed=4):
-        assert gain.gain_per_window == pytest.approx(np.mean(losses[gain.group]), abs=1e-12)
-
-
-def test_every_row_needs_a_group() -> None:
-    with pytest.raises(ValueError, match="3 group names for 40 windows"):
-        gain_by_group(random_view(5), MODELS, 0.5, ["a", "b", "c"], seed=1)

@@ -29,7 +29,7 @@ PROJECT = Path(__file__).parents[2]
 SOURCE = Path(quickstart.__file__).parents[1]
 SECRET_KEY = "2f" * 32
 SOMA = 1_000_000_000
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 
 SCORER = f"{names.SCORER}.*"
 WINDOWS, SHARDS, MODELS = 32, 8, 2
@@ -195,7 +195,11 @@ def world(folder: Path, settings: dict[str, str] | None = None, **devnet: Any) -
             **(settings or {}),
         }
         both = {names.SECRETS: secrets, names.DATA_SECRET: {"HF_TOKEN": "token"}}
-        standin = stack.enter_context(FakeModal(folder, project=PROJECT, secrets=both, idle_seconds=30.0))
+        standin = stack.enter_context(
+            FakeModal(
+                folder, project=PROJECT, secrets=both, idle_seconds=30.0, container_environment={"OMP_NUM_THREADS": "1"}
+            )
+        )
         it = World(chain, standin, S3Settings("windows", "id", "secret", endpoint, f"{endpoint}/windows"))
         it.deploy()
         yield it

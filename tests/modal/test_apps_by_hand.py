@@ -1,7 +1,10 @@
-"""A run by hand, a claim by hand, and a day without money for GPUs, one after the other on one wallet."""
+"""A run by hand, a claim by hand (from then on with a bill from Modal), and a day without money for GPUs, one after the
+other on one wallet.
+"""
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 
 import pytest
 from cloud_world import BONDS, CAP, SCORER, World, world
+from fakemodal.records import BilledHour
 
 from quickstart.chain.identity import service_info
 from quickstart.errors import HeldElsewhereError
@@ -36,6 +40,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     with world(tmp_path_factory.mktemp("by-hand"), {**CAP, "QUICKSTART_WINDOWS_PER_RUN": "8"}, models=1) as it:
         shown, run = it.run_interactively()
         two_epochs_later(it)
+        it.standin.workspace.bill = bill()
         claim = claimed_by_hand(it)
         scored = it.calls(SCORER)["inputs"]
         it.change_secret(QUICKSTART_GPU_DOLLARS_PER_DAY="0")
@@ -53,6 +58,17 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
 def two_epochs_later(it: World) -> None:
     it.chain.next_epoch()
     it.chain.next_epoch()
+
+
+def bill() -> list[BilledHour]:
+    """The first hour of today and of tomorrow, of our app and of another."""
+    today = int(time.time()) // 86_400 * 86_400
+    dollars = {"L4": "4.00", "CPU": "9.00", "Memory": "9.00"}
+    return [
+        BilledHour(object_id, name, float(day), dollars)
+        for day in (today, today + 86_400)
+        for object_id, name in (("ap-" + "1" * 22, names.APP), ("ap-" + "2" * 22, "another"))
+    ]
 
 
 def claimed_by_hand(it: World) -> dict[str, Any]:
@@ -86,6 +102,18 @@ def test_a_claim_while_nothing_runs_is_made_at_once(history: History) -> None:
     assert "asked" not in history.claim
     assert history.claim["claims_landed"] >= BONDS
     assert history.claim["books"]["difference_shannons"] == 0
+
+
+def test_dollars_are_estimated_without_a_bill_and_the_larger_of_both_with_one(history: History) -> None:
+    log = history.world.standin.log_of(names.SUBMITTER)
+    assert history.run["gpu"]["billed"] is None
+    assert 0 < history.run["gpu"]["dollars_today"] < 1
+    assert log.count("no bill from Modal, what GPUs cost is estimated: PermissionDeniedError") == 1
+    assert (
+        history.claim["gpu"]["billed"]
+        == history.claim["gpu"]["dollars_today"]
+        == pytest.approx(4 * (1 + (2 * 0.0000131 + 16 * 0.00000222) / 0.000222), abs=1e-3)
+    )
 
 
 def test_a_claim_beside_the_cycle_is_made_by_it(history: History) -> None:

@@ -79,7 +79,7 @@ def test_only_the_scorer_has_a_gpu_and_it_has_no_network(app: dict[str, Any]) ->
     assert [gpu["type"] for gpu in scorer["gpu"]] == ["L4"]
     assert scorer["block_network"] is True
     assert scorer["max_containers"] == 4
-    assert scorer["timeout"] == 600
+    assert (scorer["timeout"], scorer["startup_timeout"], scorer["scaledown_window"]) == (600, 900, 60)
 
 
 def test_the_submitter_runs_once_a_day_alone_and_ends_in_time(app: dict[str, Any]) -> None:
@@ -88,9 +88,41 @@ def test_the_submitter_runs_once_a_day_alone_and_ends_in_time(app: dict[str, Any
     assert submitter["timeout"] == 24 * 3600
     assert submitter["max_containers"] == 1
     assert submitter["single_use_containers"] is True
-    assert submitter["nonpreemptible"] is True
+    assert (submitter["cpu"], submitter["memory_mib"], submitter["memory_limit_mib"]) == (0.25, 1024, 16384)
+    assert submitter["nonpreemptible"] is False, "three times the price, and a preempted cycle loses nothing"
     scheduled = [name for name, function in app["functions"].items() if function["schedule"]]
     assert scheduled == [names.SUBMITTER]
+
+
+def test_what_fails_is_tried_again_and_nothing_runs_without_end(app: dict[str, Any]) -> None:
+    retries = {name: f["retries"] and f["retries"]["max_retries"] for name, f in app["functions"].items()}
+    assert retries == {
+        f"{names.SCORER}.*": 2,
+        names.WEIGHTS: 2,
+        names.WINDOWS: 2,
+        names.SUBMITTER: 3,
+        names.CLAIM: None,
+    }
+    assert all(f["max_containers"] for f in app["functions"].values())
+    assert max(f["timeout"] for name, f in app["functions"].items() if name != names.SUBMITTER) == 3600
+
+
+def test_images_are_pinned_and_run_nothing_that_was_downloaded(app: dict[str, Any]) -> None:
+    locks = {lock: (PROJECT / lock).stat().st_size for lock in ("requirements.lock", "requirements-scorer.lock")}
+    for name, function in app["functions"].items():
+        image = function["image"]
+        lock = "requirements-scorer.lock" if name == f"{names.SCORER}.*" else "requirements.lock"
+        (files,) = (layer["context_files"] for layer in image["layers"] if "context_files" in layer)
+        assert files == {"/.requirements.txt": locks[lock]}
+        assert image["python"] == "3.11"
+        commands = [command for layer in image["layers"][1:] for command in layer["commands"]]
+        assert [command for command in commands if command.startswith("RUN")] == [
+            "RUN python -m pip install -r /.requirements.txt --require-hashes --no-deps"
+        ]
+        threads = "2" if name == f"{names.SCORER}.*" else "1"
+        assert f"ENV OMP_NUM_THREADS={threads}" in commands, "a container is billed for the cores that it uses"
+        assert not any("secrets" in layer for layer in image["layers"])
+        assert "/root/quickstart/submitter.py" in function["mounts"]
 
 
 def test_each_function_has_the_volumes_it_needs(app: dict[str, Any]) -> None:

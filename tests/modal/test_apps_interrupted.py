@@ -1,4 +1,6 @@
-"""The same day with a scorer killed on its second shard, the submitter preempted, and a redeployment in the middle."""
+"""The same day with one scorer killed on its first shard and one on its second, the submitter preempted, a redeployment
+in the middle, and the submitter killed without notice while it submits.
+"""
 
 import sqlite3
 from collections.abc import Iterator
@@ -13,12 +15,15 @@ from quickstart.modal_app import names
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     with world(tmp_path_factory.mktemp("interrupted"), CAP) as it:
+        it.standin.kill_container(names.SCORER, nth=1, after=0.05)
         it.standin.kill_container(names.SCORER, nth=2, after=0.05)
         (call_id,) = it.standin.fire(names.SUBMITTER)
         it.until(lambda: it.calls(SCORER)["ok"] >= 3, "three shards were not scored")
         assert it.standin.preempt(names.SUBMITTER) == 1
         it.until(lambda: it.calls(SCORER)["ok"] >= 8, "eight shards were not scored")
         it.deploy()
+        it.until(lambda: len(it.chain.filled()) >= 3, "nothing was filled")
+        assert it.standin.kill(names.SUBMITTER) == 1
         work_the_day(it)
         outcome = it.standin.wait_for_call(call_id)
         assert outcome.status == "success", outcome.exception
@@ -30,9 +35,9 @@ def ends(day: Day, function: str) -> list[str]:
 
 
 def test_it_was_interrupted_as_meant(day: Day) -> None:
-    assert ends(day, SCORER).count("killed") == 1
-    assert ends(day, names.SUBMITTER)[0] == "preempted"
-    assert len(ends(day, names.SUBMITTER)) == 2
+    assert ends(day, SCORER).count("killed") == 2
+    assert ends(day, names.SUBMITTER)[:2] == ["preempted", "killed"]
+    assert len(ends(day, names.SUBMITTER)) == 3
 
 
 def test_the_end_is_the_same(day: Day) -> None:
@@ -44,10 +49,15 @@ def test_the_end_is_the_same(day: Day) -> None:
     assert result["windows"]["in_bank"] == WINDOWS
 
 
-def test_no_shard_was_asked_for_twice_and_only_the_killed_one_scored_again(day: Day) -> None:
+def test_containers_that_were_killed_are_paid_for_too(day: Day) -> None:
+    code = "(spent,) = [value for key, value in state.items() if key.startswith('spent/')]; answer = spent['alive']"
+    assert len(day.world.client(code)) == len(day.world.containers(SCORER)) >= 4
+
+
+def test_no_shard_was_asked_for_twice_and_only_those_of_killed_scorers_scored_again(day: Day) -> None:
     calls = day.world.calls(SCORER)
     assert (calls["inputs"], calls["ok"], calls["failed"]) == (SHARDS * MODELS, SHARDS * MODELS, 0)
-    assert SHARDS * MODELS <= day.world.scored_segments() <= SHARDS * MODELS + 1
+    assert SHARDS * MODELS <= day.world.scored_segments() <= SHARDS * MODELS + 2
 
 
 def test_no_target_was_submitted_to_twice(day: Day) -> None:

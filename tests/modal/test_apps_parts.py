@@ -1,16 +1,15 @@
-"""The parts that know nothing of Modal: money, ownership, mirrors, snapshots, weights on a volume."""
+"""The parts that know nothing of Modal: caps, ownership, mirrors, snapshots, weights on a volume."""
 
 import sqlite3
 import threading
-from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kept_store import Kept
 
 from quickstart.bank import Bank
 from quickstart.bank.filling import WindowShelf, add_new_windows
@@ -19,104 +18,25 @@ from quickstart.bank.segments import MARKER
 from quickstart.chain.ids import blake2b_256
 from quickstart.chain.transactions import Manifest
 from quickstart.data.folder import FolderSource
+from quickstart.data.window import SourcePlan
 from quickstart.devnet.genesis import packaged_model
 from quickstart.errors import SettingsError, StateError, WeightsError
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.snapshots import KeptLedger, restore, take_snapshot
 from quickstart.modal_app.cycle import LARGEST_SHARD, shard_windows
+from quickstart.modal_app.names import FIRING_HOUR
 from quickstart.modal_app.ownership import at_work, leave, take_over
-from quickstart.modal_app.prices import GPU_DOLLARS_PER_SECOND, container_dollars_per_second
 from quickstart.modal_app.requests import StoreRequests, post, take_answer
-from quickstart.modal_app.spending import Spending, Tariff
+from quickstart.modal_app.run import SHORTEST_SECONDS, working_seconds
+from quickstart.scoring.download import Downloader
 from quickstart.scoring.engine import CertifiedError, ScoredShard
 from quickstart.scoring.weights_shelf import WeightsShelf
 from quickstart.scoring.weights_store import WeightsStore
 from quickstart.settings import load_settings
+from quickstart.units import HOURS, MINUTES
 
 HERE = Path(__file__).parent
 WEIGHTS = b"w" * 32
-
-
-class Kept:
-    """A store in memory, with the atomic `put` of Modal's Dict."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self.values.get(key, default)
-
-    def put(self, key: str, value: Any, *, skip_if_exists: bool = False) -> bool:
-        if skip_if_exists and key in self.values:
-            return False
-        self.values[key] = value
-        return True
-
-    def pop(self, key: str, default: Any = None) -> Any:
-        return self.values.pop(key, default)
-
-    def keys(self) -> Iterable[Any]:
-        return list(self.values)
-
-
-# -- money
-
-
-class Days:
-    def __init__(self) -> None:
-        self.day = "2026-11-23"
-
-    def __call__(self) -> str:
-        return self.day
-
-
-def spending(store: Kept, days: Days, dollars: float = 1.0) -> Spending:
-    return Spending(store, Tariff(dollars, dollars_per_second=0.001, overhead_seconds=100.0), days)
-
-
-def test_a_containers_time_counts_once_with_its_start_and_idling() -> None:
-    money = spending(Kept(), Days())
-    money.record("a", 10.0, 10.0)
-    money.record("a", 30.0, 20.0)
-    money.record("b", 5.0, 5.0)
-    assert money.dollars == pytest.approx(0.001 * (30 + 100 + 5 + 100))
-
-
-def test_a_restarted_submitter_goes_on_counting_and_a_new_day_begins_at_nothing() -> None:
-    store, days = Kept(), Days()
-    spending(store, days).record("a", 50.0, 50.0)
-    again = spending(store, days)
-    again.record("a", 60.0, 10.0)
-    assert again.dollars == pytest.approx(0.160)
-    days.day = "2026-11-24"
-    assert again.dollars == 0.0
-    again.record("a", 70.0, 10.0)
-    assert again.dollars == pytest.approx(0.010)
-
-
-def test_the_cap_stops_it_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    money = spending(Kept(), Days(), dollars=0.2)
-    money.record("a", 100.0, 100.0)
-    assert [money.shards_left, money.shards_left] == [0, 0]
-    assert caplog.text.count("no GPUs any more today") == 1
-    assert spending(Kept(), Days(), dollars=0.0).shards_left == 0
-
-
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(1, 200)), max_size=40))
-def test_what_may_be_in_flight_fits_into_what_is_left(work: list[tuple[str, float]]) -> None:
-    money, alive = spending(Kept(), Days(), dollars=2.0), dict.fromkeys("abc", 0.0)
-    for container, seconds in work:
-        alive[container] += seconds
-        money.record(container, alive[container], seconds)
-        left = money.shards_left
-        assert left >= 0
-        assert left == 0 or money.dollars < 2.0
-
-
-def test_the_dearest_gpu_of_a_list_is_counted() -> None:
-    price = container_dollars_per_second(("L4", "H100"), 2.0, 16.0)
-    assert price == pytest.approx(GPU_DOLLARS_PER_SECOND["H100"] + 2 * 0.0000131 + 16 * 0.00000222)
-    assert container_dollars_per_second((), 0.0, 0.0) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -140,6 +60,23 @@ def test_shards_are_for_all_containers_and_none_too_large(windows: int, containe
     size = shard_windows(windows, containers)
     assert 1 <= size <= LARGEST_SHARD
     assert -(-windows // size) <= max(containers * 4, -(-windows // LARGEST_SHARD))
+
+
+# -- when a run ends
+
+
+@given(st.floats(0, 10 * 86_400))
+def test_a_run_ends_an_hour_before_the_next_firing_however_often_it_began_again(now: float) -> None:
+    seconds = working_seconds(now)
+    assert SHORTEST_SECONDS <= seconds <= 23 * HOURS
+    if SHORTEST_SECONDS < seconds < 23 * HOURS:
+        assert (now + seconds) / HOURS % 24 == pytest.approx(FIRING_HOUR - 1)
+
+
+@pytest.mark.parametrize(("clock", "hours"), [("03:00", 23), ("10:00", 16), ("20:00", 6), ("01:00", 1), ("02:30", 23)])
+def test_a_run_started_by_hand_leaves_the_place_to_the_schedule(clock: str, hours: int) -> None:
+    hour, minute = clock.split(":")
+    assert working_seconds(5 * 86_400 + int(hour) * HOURS + int(minute) * MINUTES) == hours * HOURS
 
 
 # -- who is at work, and requests to it
@@ -192,7 +129,7 @@ def test_a_request_is_seen_answered_and_gone() -> None:
 
 
 def filled_bank(root: Path) -> Bank:
-    add_new_windows(WindowShelf(root), [FolderSource(HERE)], 6, 0, 4)
+    add_new_windows(WindowShelf(root), [FolderSource(HERE)], 6, SourcePlan(), 4)
     bank = Bank(root)
     for shard in bank.shards():
         scores = np.full((shard.n, 8), 0.5, np.float32)
@@ -220,11 +157,11 @@ def test_a_mirror_takes_complete_segments_once(tmp_path: Path) -> None:
 
 def test_windows_on_the_shelf_are_not_cut_again(tmp_path: Path) -> None:
     shelf = WindowShelf(tmp_path)
-    add_new_windows(shelf, [FolderSource(HERE)], 5, 0, 2)
-    first = shelf.known_checksums()
-    add_new_windows(shelf, [FolderSource(HERE)], 5, 0, 2)
+    add_new_windows(shelf, [FolderSource(HERE)], 5, SourcePlan(), 2)
+    first = Bank(tmp_path).known_checksums()
+    add_new_windows(shelf, [FolderSource(HERE)], 5, SourcePlan(), 2)
     assert len(first) == 5
-    assert len(shelf.known_checksums()) == 10
+    assert len(Bank(tmp_path).known_checksums()) == 10
 
 
 # -- the ledger's snapshots
@@ -281,7 +218,7 @@ def on_disk(folder: Path, name: str = "python64") -> tuple[Manifest, bytes, Weig
     manifest = Manifest("http://127.0.0.1:9/w", blake2b_256(packaged.encrypted), len(packaged.encrypted))
     folder.mkdir(exist_ok=True)
     (folder / f"{manifest.checksum.hex()}.enc").write_bytes(packaged.encrypted)
-    return manifest, packaged.key, WeightsStore(folder)
+    return manifest, packaged.key, WeightsStore(folder, downloader=Downloader(private_hosts=True))
 
 
 def test_weights_are_put_once_and_read_by_name(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def deployed(standin: FakeModal) -> list[str]:
 
 def test_secrets_then_deploy_arms_the_schedule(standin: FakeModal, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(DOTENV.format(key="1a" * 32))
+    (tmp_path / ".env").chmod(0o600)
     assert run(standin, "create-secrets", folder=tmp_path).code == 0
     first = run(standin, "deploy", folder=tmp_path)
     assert (first.code, first.err) == (0, "")

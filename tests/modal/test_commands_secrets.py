@@ -54,6 +54,7 @@ def held(standin: FakeModal) -> dict[str, dict[str, str]]:
 
 def dotenv(folder: Path, values: dict[str, str]) -> None:
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    (folder / ".env").chmod(0o600)
 
 
 def silent(done: Finished) -> None:
@@ -65,7 +66,7 @@ def test_everything_is_pushed_once_and_twice_and_a_changed_value_changes(standin
     dotenv(tmp_path, VALUES)
     first = run(standin, "create-secrets", folder=tmp_path)
     assert (first.code, first.err) == (0, "")
-    of_the_cloud = {name: value for name, value in VALUES.items() if name not in OF_THIS_MACHINE}
+    of_the_cloud = {name: value for name, value in VALUES.items() if name != "QUICKSTART_SOURCE"}
     assert held(standin) == {SECRETS: of_the_cloud, DATA_SECRET: {"HF_TOKEN": VALUES["HF_TOKEN"]}}
     for name in (SECRETS, DATA_SECRET, *of_the_cloud):
         assert name in first.out

@@ -1,6 +1,7 @@
 """Recorded answers, the models they are about, and results that are computed once per test process."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -62,19 +63,39 @@ def trained_bytes(name: str) -> bytes:
 
 def formula_tensors(architecture: Architecture, seed: int) -> dict[str, NDArray[np.float32]]:
     """The weights the synthetic answers were recorded with: numbers of a known generator, tensor by tensor."""
-    tensors = {}
-    for i, (name, shape) in enumerate(sorted(expected_shapes(architecture).items())):
-        mean, deviation = 0.0, shape[0] ** -0.5
-        if name == "embedding.weight":
-            deviation = 1.0
-        elif name.endswith("gamma"):
-            mean, deviation = 1.0, 0.1
-        elif name.endswith("beta"):
-            deviation = 0.1
-        elif name.endswith("bias"):
-            deviation = 0.02
-        tensors[name] = normal_array(1000 * seed + i, list(shape), mean, deviation).astype(np.float32)
-    return tensors
+    names = sorted(expected_shapes(architecture))
+    return {name: formula_tensor(architecture, seed, i) for i, name in enumerate(names)}
+
+
+def formula_tensor(architecture: Architecture, seed: int, number: int) -> NDArray[np.float32]:
+    name, shape = sorted(expected_shapes(architecture).items())[number]
+    mean, deviation = 0.0, shape[0] ** -0.5
+    if name == "embedding.weight":
+        deviation = 1.0
+    elif name.endswith("gamma"):
+        mean, deviation = 1.0, 0.1
+    elif name.endswith("beta"):
+        deviation = 0.1
+    elif name.endswith("bias"):
+        deviation = 0.02
+    tensor: NDArray[np.float32] = normal_array(1000 * seed + number, list(shape), mean, deviation).astype(np.float32)
+    return tensor
+
+
+def write_formula_file(path: Path, architecture: Architecture, seed: int) -> None:
+    """The same as a safetensors file, without ever holding more than one tensor; with seed 0 all numbers are zero."""
+    shapes = sorted(expected_shapes(architecture).items())
+    ends = np.cumsum([0, *(4 * math.prod(shape) for _, shape in shapes)]).tolist()
+    header = json.dumps(
+        {
+            name: {"dtype": "F32", "shape": shape, "data_offsets": ends[i : i + 2]}
+            for i, (name, shape) in enumerate(shapes)
+        }
+    ).encode()
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for i in range(len(shapes)):
+            file.write(formula_tensor(architecture, seed, i).tobytes() if seed else bytes(ends[i + 1] - ends[i]))
 
 
 @cache
@@ -126,16 +147,16 @@ def numpy_engine() -> Evaluate:
 
 
 @pytest.fixture(scope="session")
-def meets_the_answer() -> Callable[[Case, Evaluate], None]:
-    """Asserts that an engine gives the recorded winner, and its loss, distance and embedding to 1e-4."""
+def meets_the_answer() -> Callable[..., None]:
+    """Asserts that an engine gives the recorded winner, and its loss, distance and embedding to `tolerance`."""
 
-    def check(case: Case, scores: Evaluate) -> None:
+    def check(case: Case, scores: Evaluate, tolerance: float = 1e-4) -> None:
         results = [scores(name, case.data, case.seed) for name in case.models]
         winner = int(np.argmin([result.loss for result in results]))
         assert winner == case.winner
-        assert results[winner].loss == pytest.approx(case.loss, abs=1e-4)
-        assert distance(results[winner].embedding, case.target()) == pytest.approx(case.distance, abs=1e-4)
-        np.testing.assert_allclose(results[winner].embedding, case.embedding, rtol=0, atol=1e-4)
+        assert results[winner].loss == pytest.approx(case.loss, abs=tolerance)
+        assert distance(results[winner].embedding, case.target()) == pytest.approx(case.distance, abs=tolerance)
+        np.testing.assert_allclose(results[winner].embedding, case.embedding, rtol=0, atol=tolerance)
 
     return check
 
@@ -151,6 +172,16 @@ def is_close_to_reference() -> Callable[[Case, Evaluate], None]:
             assert np.abs(actual.embedding - exact.embedding).max() < 1e-5
 
     return check
+
+
+@pytest.fixture(scope="session")
+def write_formula() -> Callable[[Path, Architecture, int], None]:
+    return write_formula_file
+
+
+@pytest.fixture(scope="session")
+def full_size_cases() -> list[Case]:
+    return golden_cases("full_size.json")
 
 
 @pytest.fixture

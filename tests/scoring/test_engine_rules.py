@@ -44,8 +44,9 @@ def test_the_certified_error_covers_what_is_seen_on_other_windows(python_model: 
     shard = NumpyEngine().score(python_model, windows)
     exact = run_reference(python_model, windows)
     stored = shard.embeddings.astype(np.float16).astype(np.float64)
-    unit = [e / np.linalg.norm(e, axis=1, keepdims=True) for e in (stored, exact.embeddings)]
-    assert np.linalg.norm(unit[0] - unit[1], axis=1).max() < shard.error.distance < 2e-3
+    others = np.random.default_rng(1).standard_normal((1000, 64))
+    unit = [e / np.linalg.norm(e, axis=1, keepdims=True) for e in (stored, exact.embeddings, others)]
+    assert np.abs((unit[0] - unit[1]) @ unit[2].T).max() < shard.error.distance < 2e-3
     assert np.abs(shard.losses - exact.losses).max() < shard.error.loss < 1e-4
 
 
@@ -120,15 +121,42 @@ def _score_uncertified(weights: Any, windows: list[bytes]) -> Any:
 def test_certification_is_three_times_the_largest_difference() -> None:
     exact = Scores(np.array([[3.0, 4.0], [0.0, 2.0]]), np.array([1.0, 2.0]))
     engine = Scores(np.array([[3.0, 4.0], [0.0625, 2.0]]), np.array([1.0, 2.125]))
-    error = certify(lambda _: engine, lambda _: exact, [b"a", b"b"])
+    certificate = certify(lambda _: engine, lambda _: exact, [b"a", b"b"])
     turned = np.array([0.0625, 2.0]) / np.hypot(0.0625, 2.0) - np.array([0.0, 1.0])
-    assert error.distance == pytest.approx(3 * np.hypot(*turned))
-    assert error.loss == pytest.approx(3 * 0.125)
+    # In a plane, one of the targets lies in any direction.
+    assert certificate.error.distance == pytest.approx(3 * np.hypot(*turned), rel=1e-4)
+    assert certificate.error.loss == pytest.approx(3 * 0.125)
+    # The audit allows 1 % of a loss of 2, and 0.01 in distance.
+    assert certificate.tolerance_share == pytest.approx(3 * 0.125 / 0.02)
+    closer = Scores(engine.embeddings, exact.losses)
+    share = certify(lambda _: closer, lambda _: exact, [b"a", b"b"]).tolerance_share
+    assert share == pytest.approx(3 * np.hypot(*turned) / 0.01, rel=1e-4)
+
+
+def test_a_difference_counts_as_far_as_targets_can_see_it() -> None:
+    """In many dimensions no direction is near that of the difference."""
+    exact = np.random.default_rng(3).standard_normal((5, 2048))
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    gap = np.random.default_rng(4).standard_normal((5, 2048))
+    gap *= 0.01 / np.linalg.norm(gap, axis=1, keepdims=True)
+    losses = np.ones(5)
+    error = certify(lambda _: Scores(exact + gap, losses), lambda _: Scores(exact, losses), [b""] * 5).error
+    others = np.random.default_rng(5).standard_normal((4_000, 2048))
+    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    seen = np.abs(gap @ others.T).max()
+    assert 2 * seen < error.distance < 0.01
+
+
+def test_a_window_that_is_not_scored_cannot_be_certified() -> None:
+    lost = Scores(np.full((1, 2), np.nan), np.full(1, np.nan), {0: "out of memory"})
+    exact = Scores(np.ones((1, 2)), np.ones(1))
+    with pytest.raises(WeightsError, match="out of memory"):
+        certify(lambda _: lost, lambda _: exact, [b"a"])
 
 
 def test_certification_counts_the_rounding_of_a_bank_entry_and_of_the_network() -> None:
     third = Scores(np.array([[1.0, 1 / 3]]), np.array([1.0]))
-    error = certify(lambda _: third, lambda _: third, [b"a"])
+    error = certify(lambda _: third, lambda _: third, [b"a"]).error
     assert 1e-5 < error.distance < 1e-3
     assert error.loss == pytest.approx(3.3e-5)
 
@@ -141,8 +169,10 @@ def test_each_model_is_certified_once_with_the_callers_windows_too(python_model:
         return Scores(np.ones((len(windows), 2)), np.zeros(len(windows)))
 
     certificates = Certificates([b"one more"])
-    first = certificates.error_of(python_model.checksum, "engine", run, run)
-    assert certificates.error_of(python_model.checksum, "engine", run, run) is first
+    assert not certificates.has(python_model.checksum, "engine")
+    first = certificates.of(python_model.checksum, "engine", run, run)
+    assert certificates.of(python_model.checksum, "engine", run, run) is first
+    assert certificates.has(python_model.checksum, "engine")
     assert asked == [len(calibration_windows()) + 1] * 2
 
 

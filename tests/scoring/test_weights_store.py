@@ -1,5 +1,7 @@
 """The store against a real HTTP server on loopback that misbehaves in the ways hosts do."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +17,10 @@ from quickstart.chain.ids import blake2b_256
 from quickstart.chain.transactions import Manifest
 from quickstart.errors import WeightsError
 from quickstart.scoring.download import Downloader
-from quickstart.scoring.weights import encrypt
+from quickstart.scoring.engine import Architecture
+from quickstart.scoring.weights import encrypt, expected_shapes
 from quickstart.scoring.weights_store import WeightsStore
+from quickstart.units import MIB
 
 KEY = bytes(range(32))
 
@@ -101,7 +105,9 @@ def slept() -> list[float]:
 
 @pytest.fixture
 def store(tmp_path: Path, slept: list[float]) -> WeightsStore:
-    downloader = Downloader(attempts=4, idle_timeout=0.5, deadline=20.0, longest_delay=7.0, sleep=slept.append)
+    downloader = Downloader(
+        private_hosts=True, attempts=4, idle_timeout=0.5, deadline=20.0, longest_delay=7.0, sleep=slept.append
+    )
     return WeightsStore(tmp_path, downloader=downloader)
 
 
@@ -215,7 +221,7 @@ def test_another_range_than_asked_is_refused(host: Any, store: WeightsStore) -> 
 
 def test_a_silent_host_runs_into_the_idle_timeout(host: Any, tmp_path: Path) -> None:
     host.faults = ["silent"]
-    store = WeightsStore(tmp_path, downloader=Downloader(attempts=1, idle_timeout=0.1))
+    store = WeightsStore(tmp_path, downloader=Downloader(private_hosts=True, attempts=1, idle_timeout=0.1))
     with pytest.raises(WeightsError, match="ReadTimeout"):
         store.fetch(manifest_of(host), KEY)
 
@@ -223,7 +229,7 @@ def test_a_silent_host_runs_into_the_idle_timeout(host: Any, tmp_path: Path) -> 
 def test_a_dripping_host_runs_into_the_deadline(host: Any, tmp_path: Path) -> None:
     host.faults = ["dripping"]
     started = time.monotonic()
-    store = WeightsStore(tmp_path, downloader=Downloader(idle_timeout=1.0, deadline=0.3))
+    store = WeightsStore(tmp_path, downloader=Downloader(private_hosts=True, idle_timeout=1.0, deadline=0.3))
     with pytest.raises(WeightsError, match=r"of \d+ bytes within 0.3 s"):
         store.fetch(manifest_of(host), KEY)
     assert time.monotonic() - started < 5
@@ -271,7 +277,7 @@ def test_a_size_that_cannot_be_kept_is_refused_unasked(host: Any, store: Weights
 
 
 def test_the_least_recently_used_file_goes_first(host: Any, tmp_path: Path, tiny_tensors: Any) -> None:
-    store = WeightsStore(tmp_path, max_bytes=5 * len(host.body) // 2)
+    store = WeightsStore(tmp_path, max_bytes=5 * len(host.body) // 2, downloader=Downloader(private_hosts=True))
     manifests = []
     for i in range(3):
         tiny_tensors["final_norm.beta"][0] = i
@@ -282,6 +288,47 @@ def test_the_least_recently_used_file_goes_first(host: Any, tmp_path: Path, tiny
             store.fetch(manifests[0], KEY)
     kept = {path.stem for path in tmp_path.glob("*.enc")}
     assert kept == {manifests[0].checksum.hex(), manifests[2].checksum.hex()}
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from quickstart.chain.transactions import Manifest
+from quickstart.scoring.weights_shelf import WeightsShelf
+from quickstart.scoring.weights_store import WeightsStore
+from quickstart.units import MIB
+
+def peak():  # not of getrusage, which counts the process that started this one
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+
+folder, (checksum, key), size = Path(sys.argv[1]), map(bytes.fromhex, sys.argv[2:4]), int(sys.argv[4])
+manifest, store = Manifest("http://127.0.0.1:9/w", checksum, size), WeightsStore(folder / "cache")
+before = peak()
+weights = store.fetch(manifest, key)
+shelf = WeightsShelf(folder / "shelf", 2**40)
+shelf.load(shelf.add(manifest, key, store))
+for name in weights.tensors:
+    weights.tensors[name]
+print(len(weights.tensors), before, peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from there")
+def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path: Path, write_formula: Any) -> None:
+    """Checked, decrypted, put on a shelf, opened again and read tensor by tensor, the largest of 17 MB."""
+    architecture = Architecture(1024, 6, 4096, 4)
+    plain, cache = tmp_path / "plain", tmp_path / "cache"
+    cache.mkdir()
+    write_formula(plain, architecture, 0)
+    encrypted = encrypt(plain.read_bytes(), KEY)
+    checksum = blake2b_256(encrypted)
+    (cache / f"{checksum.hex()}.enc").write_bytes(encrypted)
+    arguments = [str(tmp_path), checksum.hex(), KEY.hex(), str(len(encrypted))]
+    done = subprocess.run([sys.executable, "-c", MEASURED, *arguments], capture_output=True, text=True, check=True)
+    tensors, before, extra = map(int, done.stdout.split())
+    assert tensors == len(expected_shapes(architecture))
+    assert before < 200 * MIB < 290 * MIB < len(encrypted)
+    assert extra < 40 * MIB
 
 
 def test_threads_that_want_the_same_file_fetch_it_once(host: Any, store: WeightsStore) -> None:

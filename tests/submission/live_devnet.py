@@ -197,7 +197,7 @@ class Office:
 
     async def submit(self, target_id: Id32, coin: Coin | None = None) -> Settled | NotSent:
         coin = coin or self.take()
-        details = {"bond": BOND, "reward": 12_685_185, "window": "00" * 32, "seen_ms": 0}
+        details = {"bond": BOND, "reward": 12_685_185, "window": "00" * 32}
         return await self.outbox.send(
             self.live.submission(target_id, coin),
             (coin,),

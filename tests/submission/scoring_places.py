@@ -31,7 +31,7 @@ def bank_with(folder: Path, count: int) -> tuple[Bank, ShardId]:
 
 
 def workers(folder: Path, count: int = 1) -> LocalExecutor:
-    return LocalExecutor(WorkerSettings(folder / "bank", folder / "weights", 10**9, "numpy"), count)
+    return LocalExecutor(WorkerSettings(folder / "bank", folder / "weights", 10**9, "numpy", private_hosts=True), count)
 
 
 class _Quiet(SimpleHTTPRequestHandler):

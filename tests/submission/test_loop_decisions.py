@@ -14,12 +14,15 @@ from quickstart.chain.ids import Id32
 from quickstart.chain.protocol import PARAMETERS
 from quickstart.chain.transactions import ObjectRef
 from quickstart.chain.treasury import Split
+from quickstart.ledger.records import Published
 from quickstart.matching.values import Candidate
 from quickstart.submission.actions import (
     Action,
     Arrange,
+    CheckCopy,
     EndEpoch,
     MakeClaim,
+    MakeReveal,
     Policy,
     Publish,
     ScoreShards,
@@ -30,6 +33,7 @@ from quickstart.submission.actions import (
 from quickstart.submission.claims import Claim
 from quickstart.submission.loop import (
     BOND_CAP,
+    CHECKERS,
     EXHAUSTED,
     FUNDS,
     GAS_CAP,
@@ -38,8 +42,10 @@ from quickstart.submission.loop import (
     UNPUBLISHABLE,
     decide,
 )
+from quickstart.trainer.reveals import Reveal
 
 BOND = 66_560
+FEE = 2_200
 EPOCH = Epoch(5, 0, PARAMETERS[5], 1.05, 12_685_185)
 PLAN = Split(Coin(ObjectRef(b"c" * 32, 1, b"d" * 32), 10**9), (70_000,))
 
@@ -70,6 +76,10 @@ def claim(number: int) -> Claim:
     return Claim(b"claim %d" % number, 9_000, {})
 
 
+def copy(number: int) -> Published:
+    return Published(window(number), "https://host/w", 1024, 0)
+
+
 def work(number: int) -> Work:
     return Work(f"shard {number}", b"m")
 
@@ -98,6 +108,8 @@ NOTHING_TO_DO = Situation(
     claiming=0,
     settled=True,
     claim_coins=8,
+    fee_per_submission=FEE,
+    plan_fee=3_000,
 )
 
 small = st.integers(0, 5)
@@ -119,7 +131,8 @@ def situations(draw: st.DrawFn) -> Situation:
             free_coins=draw(st.integers(0, 8)),
             hits=draw(small),
             bond_outstanding=draw(small) * BOND,
-            fees=draw(st.integers(0, 5)) * 2_200,
+            fees=draw(st.integers(0, 5)) * FEE,
+            fees_in_flight=draw(st.integers(0, 3)) * FEE,
             claims=tuple(map(claim, range(draw(small)))),
         )
     free_coins = draw(small)
@@ -149,6 +162,13 @@ def situations(draw: st.DrawFn) -> Situation:
         claiming=draw(small),
         settled=draw(st.booleans()),
         claim_coins=free_coins + draw(small),
+        publishers=draw(st.sampled_from([8, 8, 1, 0])),
+        unchecked=tuple(map(copy, range(draw(small)))),
+        checking=draw(st.integers(0, 2)),
+        network_away=draw(st.sampled_from([False, False, True])),
+        fees_in_flight=draw(st.integers(0, 3)) * FEE,
+        fee_per_submission=FEE,
+        plan_fee=draw(st.integers(0, 8_000)),
     )
 
 
@@ -162,7 +182,7 @@ policies = st.builds(
     max_hits_per_epoch=optional(st.integers(0, 8)),
     epoch_seconds=optional(st.integers(0, 20)),
     bond_cap=optional(st.integers(0, 10 * BOND)),
-    gas_cap=optional(st.integers(0, 12_000)),
+    gas_cap=optional(st.integers(0, 40_000)),
     publishers=st.integers(1, 4),
     scoring=st.booleans(),
 )
@@ -206,7 +226,12 @@ def test_only_open_untaken_targets_with_public_bytes_are_submitted_to(situation:
 @given(situations(), policies)
 @many
 def test_no_cap_is_passed(situation: Situation, policy: Policy) -> None:
-    new = len(of_type(decide(situation, policy), Submit))
+    actions = decide(situation, policy)
+    new = len(of_type(actions, Submit))
+    costs = new * FEE + len(of_type(actions, Arrange)) * situation.plan_fee
+    costs += sum(action.claim.fee for action in actions if isinstance(action, MakeClaim))
+    if policy.gas_cap is not None and costs:
+        assert situation.fees + situation.fees_in_flight + costs <= policy.gas_cap
     if not new:
         return
     all_of_them = situation.submitting + new
@@ -214,8 +239,6 @@ def test_no_cap_is_passed(situation: Situation, policy: Policy) -> None:
         assert situation.hits + all_of_them <= policy.max_hits_per_epoch
     if policy.bond_cap is not None:
         assert situation.bond_outstanding + all_of_them * BOND <= policy.bond_cap
-    if policy.gas_cap is not None:
-        assert situation.fees < policy.gas_cap
     if policy.epoch_seconds is not None:
         assert situation.now - situation.epoch_started < policy.epoch_seconds
 
@@ -228,7 +251,7 @@ def test_a_window_is_published_once_and_only_if_it_may_help(situation: Situation
     assert len(set(windows)) == len(windows)
     assert not set(windows) & {*situation.published, *situation.publishing, *situation.unpublishable}
     if asked:
-        assert len(asked) + len(situation.publishing) <= policy.publishers
+        assert len(asked) + len(situation.publishing) <= min(policy.publishers, situation.publishers)
     helped = {
         c.window_checksum
         for target, choices in situation.candidates.items()
@@ -244,7 +267,8 @@ def test_a_window_is_published_once_and_only_if_it_may_help(situation: Situation
 def test_scoring_fills_the_room_there_is(situation: Situation, policy: Policy) -> None:
     asked = [action.work for action in decide(situation, policy) if isinstance(action, ScoreShards)]
     out_of_time = policy.epoch_seconds is not None and situation.now - 100.0 >= policy.epoch_seconds
-    expected = 0 if not policy.scoring or out_of_time else situation.scoring_room
+    left_alone = situation.network_away or not situation.publishers  # no GPU is paid for meanwhile
+    expected = 0 if not policy.scoring or out_of_time or left_alone else situation.scoring_room
     assert asked == list(situation.unscored[:expected])
 
 
@@ -253,7 +277,14 @@ def test_scoring_fills_the_room_there_is(situation: Situation, policy: Policy) -
 def test_an_epoch_ends_only_when_nothing_is_under_way_or_left(situation: Situation, policy: Policy) -> None:
     actions = decide(situation, policy)
     under_way = (
-        situation.submitting or situation.claiming or situation.publishing or situation.scoring or situation.arranging
+        situation.submitting
+        or situation.claiming
+        or situation.publishing
+        or situation.scoring
+        or situation.arranging
+        or situation.checking
+        or situation.network_away
+        or not situation.publishers
     )
     if of_type(actions, EndEpoch):
         assert len(actions) == 1
@@ -267,7 +298,16 @@ def test_an_epoch_ends_only_when_nothing_is_under_way_or_left(situation: Situati
 @many
 def test_coins_are_arranged_one_plan_at_a_time(situation: Situation, policy: Policy) -> None:
     arranged = of_type(decide(situation, policy), Arrange)
-    assert len(arranged) == (situation.coin_plan is not None and not situation.arranging)
+    if policy.gas_cap is None:
+        assert len(arranged) == (situation.coin_plan is not None and not situation.arranging)
+    assert len(arranged) <= (situation.coin_plan is not None and not situation.arranging)
+
+
+@given(situations(), policies)
+@many
+def test_public_copies_are_checked_a_few_at_a_time_whatever_else_happens(s: Situation, policy: Policy) -> None:
+    checked = [action.copy for action in decide(s, policy) if isinstance(action, CheckCopy)]
+    assert checked == list(s.unchecked[: max(0, CHECKERS - s.checking)])
 
 
 @given(situations())
@@ -305,13 +345,17 @@ class World:
                 self.filled.append(action.candidate.target_id)
                 taken = frozenset(now.taken) | {action.candidate.target_id}
                 now = replace(now, taken=taken, hits=now.hits + 1, bond_outstanding=now.bond_outstanding + BOND)
+                now = replace(now, fees=now.fees + FEE)
             elif isinstance(action, MakeClaim):
                 self.claimed.append(action.claim.target_id)
                 now = replace(now, claims=tuple(c for c in now.claims if c != action.claim))
+                now = replace(now, fees=now.fees + action.claim.fee)
             elif isinstance(action, ScoreShards):
                 now = replace(now, unscored=tuple(w for w in now.unscored if w != action.work))
+            elif isinstance(action, CheckCopy):
+                now = replace(now, unchecked=tuple(c for c in now.unchecked if c != action.copy))
             elif isinstance(action, Arrange):
-                now = replace(now, coin_plan=None)
+                now = replace(now, coin_plan=None, fees=now.fees + now.plan_fee)
         self.situation = replace(now, now=now.now + 1)
 
 
@@ -329,6 +373,10 @@ def test_a_run_comes_to_an_end_and_leaves_nothing_it_could_have_done(situation: 
         scoring_room=2,
         free_coins=situation.free_coins + 1,
         claim_coins=situation.claim_coins + 1,
+        checking=0,
+        publishers=8,
+        network_away=False,
+        fees_in_flight=0,
     )
     world = World(idle)
     for _ in range(60):
@@ -340,7 +388,11 @@ def test_a_run_comes_to_an_end_and_leaves_nothing_it_could_have_done(situation: 
     else:
         raise AssertionError("no end")
     assert len(set(world.filled)) == len(world.filled)
-    assert world.claimed == [c.target_id for c in situation.claims]
+    assert world.claimed == [c.target_id for c in situation.claims][: len(world.claimed)]
+    if policy.gas_cap is None:
+        assert len(world.claimed) == len(situation.claims)
+    else:
+        assert world.situation.fees <= max(policy.gas_cap, situation.fees)
     possible = {
         target
         for target, choices in situation.candidates.items()
@@ -364,6 +416,8 @@ def test_a_run_comes_to_an_end_and_leaves_nothing_it_could_have_done(situation: 
         ({"hits": 150}, Policy(), MAX_HITS),
         ({"now": 130.0}, Policy(epoch_seconds=30), SECONDS),
         ({"fees": 5_000}, Policy(gas_cap=5_000), GAS_CAP),
+        ({"fees": 2_801}, Policy(gas_cap=5_000), GAS_CAP),
+        ({"claims": (claim(1),)}, Policy(gas_cap=8_999), GAS_CAP),
         ({"bond_outstanding": 2 * BOND}, Policy(bond_cap=3 * BOND - 1), BOND_CAP),
         ({"free_coins": 0, "claim_coins": 0}, Policy(), EXHAUSTED),
     ],
@@ -402,8 +456,9 @@ def test_publishing_comes_before_submitting_and_a_public_second_best_before_wait
         ({"hits": 1, "submitting": 2}, Policy(max_hits_per_epoch=4), 1),
         ({"bond_outstanding": BOND, "submitting": 2}, Policy(bond_cap=4 * BOND), 1),
         ({"bond_outstanding": BOND, "submitting": 2}, Policy(bond_cap=3 * BOND), 0),
-        ({"fees": 4_999}, Policy(gas_cap=5_000), 5),
-        ({"fees": 5_000, "submitting": 1}, Policy(gas_cap=5_000), 0),
+        ({"fees": 4_999}, Policy(gas_cap=5_000), 0),
+        ({"fees": 600}, Policy(gas_cap=5_000), 2),
+        ({"fees": 600, "submitting": 1, "fees_in_flight": FEE}, Policy(gas_cap=5_000), 1),
     ],
 )
 def test_what_is_in_flight_counts_against_every_limit(changes: dict[str, object], policy: Policy, sent: int) -> None:
@@ -468,3 +523,27 @@ def test_more_lanes_finish_in_fewer_rounds() -> None:
             world.carry_out(actions)
             rounds[lanes] += 1
     assert rounds == {1: 8, 4: 2, 8: 1}
+
+
+def test_reveals_come_first_and_no_cap_holds_them_back() -> None:
+    reveal = Reveal(b"m" * 32, b"k" * 32, commit_epoch=6, first=True)
+    due = replace(NOTHING_TO_DO, reveals=(reveal,), reveals_open=1, claims=(claim(1),))
+    capped = Policy(max_hits_per_epoch=0, gas_cap=0, epoch_seconds=0.0, scoring=False)
+    assert decide(due, capped)[0] == MakeReveal(reveal)
+
+
+def test_an_epoch_does_not_end_before_its_reveals() -> None:
+    waiting = replace(NOTHING_TO_DO, reveals_open=1)
+    assert decide(waiting, Policy()) == ()
+    assert decide(replace(waiting, reveals_open=0), Policy()) == (EndEpoch("exhausted"),)
+
+
+def test_for_a_target_that_is_only_expected_windows_are_published_and_nothing_is_sent() -> None:
+    situation = replace(
+        NOTHING_TO_DO,
+        board=board(1),
+        candidates=candidates({1: [1], 2: [2], 3: [3], 4: [4]}),
+        expected=frozenset({target_id(2), target_id(3)}),
+        published=frozenset({window(1), window(2)}),
+    )
+    assert decide(situation, Policy()) == (Submit(candidate(1, 1)), Publish(3, window(3)))

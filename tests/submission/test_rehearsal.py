@@ -29,7 +29,9 @@ class SigningForbidden(Wallet):
 
 
 def executor(places: Places) -> Executor:
-    return LocalExecutor(WorkerSettings(places.bank, places.root / "weights", 10**9, "numpy"), workers=1)
+    return LocalExecutor(
+        WorkerSettings(places.bank, places.root / "weights", 10**9, "numpy", private_hosts=True), workers=1
+    )
 
 
 async def opened(live: LiveDevnet, folder: Path) -> Session:

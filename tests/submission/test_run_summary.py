@@ -10,7 +10,8 @@ from hypothesis import given
 from quickstart.chain.coins import CoinChanges
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import EpochReport, Fill, FillState, Intent, IntentKind, IntentStatus, Movement
-from quickstart.submission.summary import percentile, summary
+from quickstart.submission.latency import percentile
+from quickstart.submission.summary import summary
 
 BOND = 66_560
 
@@ -26,8 +27,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
-def fill(text: str, epoch: int, state: FillState = FillState.FILLED, latency: int | None = None) -> Fill:
-    return Fill(name(text), None, epoch, 12_685_185, BOND, name("w" + text[0]), latency, state)
+def fill(text: str, epoch: int, state: FillState = FillState.FILLED) -> Fill:
+    return Fill(name(text), None, epoch, 12_685_185, BOND, name("w" + text[0]), state)
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=60).map(sorted), st.integers(1, 100))
@@ -50,7 +51,7 @@ def test_no_values_have_no_percentile() -> None:
 def test_an_empty_ledger_has_done_nothing(ledger: Ledger) -> None:
     told = summary(ledger)
     assert told["filled"] == told["lost"] == told["pending"] == told["missed"] == 0
-    assert told["latency_ms"] == {"p50": None, "p95": None}
+    assert (told["latency_ms"]["p50"], told["latency_ms"]["own"]["count"]) == (None, 0)
     assert told["money"]["net_shannons"] == 0
     assert told["books"] == {"items": {}, "ledger_shannons": 0}
 
@@ -58,18 +59,17 @@ def test_an_empty_ledger_has_done_nothing(ledger: Ledger) -> None:
 def test_fills_are_told_apart_by_what_became_of_them(ledger: Ledger) -> None:
     ledger.add_fills(
         [
-            fill("a1", 3, FillState.CLAIMED, 100),
-            fill("a2", 4, FillState.SLASHED, 200),
-            fill("b1", 4, FillState.FILLED, 300),
-            fill("b2", 5, FillState.FILLED, 400),
-            fill("b3", 6, FillState.FILLED, None),
+            fill("a1", 3, FillState.CLAIMED),
+            fill("a2", 4, FillState.SLASHED),
+            fill("b1", 4, FillState.FILLED),
+            fill("b2", 5, FillState.FILLED),
+            fill("b3", 6, FillState.FILLED),
         ]
     )
     told = summary(ledger, current_epoch=6)
     assert (told["filled"], told["claimed"], told["false_claims"]) == (5, 1, 1)
     assert (told["claimable"], told["in_audit"]) == (1, 2)  # a fill of epoch 4 from 6 on
     assert told["distinct_windows"] == 2
-    assert told["latency_ms"] == {"p50": 200, "p95": 400}
     assert told["money"]["bond_locked_shannons"] == 3 * BOND
     assert told["money"]["bond_lost_shannons"] == BOND
     since = summary(ledger, since_epoch=5, current_epoch=6)
@@ -112,8 +112,8 @@ def test_lost_and_pending_come_from_intents(ledger: Ledger) -> None:
 
 
 def test_missed_counts_only_epochs_that_no_cap_stopped(ledger: Ledger) -> None:
-    ledger.report_epoch(EpochReport(3, 1.05, 100, 60, 50, 10, "max_hits"))
-    ledger.report_epoch(EpochReport(4, 1.0, 100, 60, 58, 2, "exhausted"))
+    ledger.report_epoch(EpochReport(3, 1.05, 100, 60, 50, 0, 10, "max_hits"))
+    ledger.report_epoch(EpochReport(4, 1.0, 100, 60, 55, 3, 2, "exhausted"))
     told = summary(ledger)
     assert told["missed"] == 2
     assert [report["epoch"] for report in told["epochs"]] == [3, 4]

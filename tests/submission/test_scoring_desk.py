@@ -2,34 +2,26 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import pytest
+from desk_values import ToldWhatToAnswer, board_of, model, target
 from live_devnet import LiveDevnet, running
 from scoring_places import bank_with, windows, workers
 
 from quickstart.bank import Bank
-from quickstart.chain.board import ActiveModel, Board, Epoch, OpenTarget
+from quickstart.chain.board import ActiveModel, Board
 from quickstart.chain.client import NetworkReader, connect
 from quickstart.chain.ids import Id32
-from quickstart.chain.protocol import PARAMETERS
-from quickstart.chain.transactions import Manifest
-from quickstart.executors.base import ScoreAnswer, ScoreDone, ScoreFailed, ScoreRequest
+from quickstart.executors.base import ScoreDone
 from quickstart.scoring.engine import CertifiedError, ScoredShard
 from quickstart.submission.actions import Work
 from quickstart.submission.scoring_desk import TRIES_PER_WORK, ScoringDesk
 
 WINDOWS = 8
 OWNER = b"\xaa" * 32
-
-
-def target(name: str, models: tuple[Id32, ...], embedding: np.ndarray | None = None) -> OpenTarget:
-    """A target that any direction fills: only the models decide."""
-    vector = np.ones(64, np.float32) if embedding is None else embedding
-    return OpenTarget(name.encode().ljust(32, b"."), vector, models, 2.0, 1, 1)
 
 
 async def score_everything(desk: ScoringDesk, board: Board) -> None:
@@ -90,43 +82,6 @@ def _with_manifest(model: ActiveModel, **changes: object) -> ActiveModel:
 
 
 # -- with an executor that answers what the test tells it
-
-
-@dataclass
-class ToldWhatToAnswer:
-    """Works on nothing; answers as the test says."""
-
-    capacity: int = 2
-    asked: list[ScoreRequest] = field(default_factory=list)
-    answers: list[ScoreAnswer] = field(default_factory=list)
-
-    def spawn(self, request: ScoreRequest) -> None:
-        self.asked.append(request)
-
-    def poll(self) -> tuple[ScoreAnswer, ...]:
-        answers, self.answers = tuple(self.answers), []
-        return answers
-
-    def fail(self, request: ScoreRequest, *, model_at_fault: bool) -> None:
-        self.answers.append(ScoreFailed(request, "a reason", model_at_fault))
-
-    def __enter__(self) -> "ToldWhatToAnswer":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-
-def model(number: int, url: str = "https://h/w") -> ActiveModel:
-    manifest = Manifest(f"{url}{number}", bytes([number]) * 32, 9)
-    return ActiveModel(bytes([number]) * 32, b"o" * 32, manifest, b"k" * 32, np.ones(64, np.float32), 1)
-
-
-def board_of(*models: ActiveModel, targets: tuple[OpenTarget, ...] = ()) -> Board:
-    epoch = Epoch(1, 0, PARAMETERS[5], 1.05, 1)
-    return Board(epoch, {one.model_id: one for one in models}, {one.target_id: one for one in targets})
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import bisect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quickstart.bank.columns import ColumnStore
 from quickstart.bank.scores import ScoreSegment, read_scores, write_scores
 from quickstart.bank.segments import disk_errors, list_folders, open_root
-from quickstart.bank.shards import ShardFiles, ShardId, checksum_list, read_shard, write_shard
+from quickstart.bank.shards import NO_MARKS, Mark, ShardFiles, ShardId, checksum_list, read_shard, write_shard
 from quickstart.bank.view import BankView, Rows
 from quickstart.chain.ids import Id32
 from quickstart.data.window import Provenance, Window
@@ -51,13 +51,15 @@ class Bank:
         self._rows: dict[ShardId, Rows] = {}  # global row of each of a shard's windows
         self._columns: dict[Id32, ColumnStore] = {}
         self._attempted: dict[tuple[ShardId, Id32], NDArray[np.bool_]] = {}
+        self._provenance: dict[int, Provenance] = {}
         self._loaded: set[tuple[Id32, str]] = set()
         open_root(root)
         self.refresh()
 
-    def add_windows(self, windows: Sequence[Window]) -> ShardId:
-        """Stores windows as one shard. The same windows again: the same shard, nothing written."""
-        shard_id = write_shard(self.root, windows)
+    def add_windows(self, windows: Sequence[Window], marks: Mapping[str, Mark] = NO_MARKS) -> ShardId:
+        """Stores windows as one shard, and where their streams go on. The same windows again: the same shard, nothing
+        written."""
+        shard_id = write_shard(self.root, windows, marks)
         with disk_errors(self.root):
             self._load_shard(shard_id)
         return shard_id
@@ -116,6 +118,12 @@ class Bank:
         with disk_errors(self.root):
             return self._order[place].windows(row - self._starts[place], 1)[0]
 
+    def provenance_of(self, row: int) -> Provenance:
+        """Where the window in a row came from; kept, since a window that wins once often wins again."""
+        if row not in self._provenance:
+            self._provenance[row] = self.window(row).provenance
+        return self._provenance[row]
+
     def locate(self, row: int) -> tuple[ShardId, int]:
         """The shard of a row, and the position in it: what an exact re-score of one window needs."""
         place = self._place(row)
@@ -129,10 +137,10 @@ class Bank:
         """The names of all windows in the bank, as a new set."""
         return set(self._row_of)
 
-    def provenance(self) -> Iterator[Provenance]:
-        """Where each window came from, in the order of rows."""
+    def provenance(self, shard: ShardId | None = None) -> Iterator[Provenance]:
+        """Where each window came from, of one shard or of all, in the order of rows."""
         with disk_errors(self.root):
-            for files in self._order:
+            for files in self._order if shard is None else (self._shards[shard],):
                 yield from files.provenance()
 
     def is_scored(self, shard: ShardId, weights_checksum: Id32) -> bool:

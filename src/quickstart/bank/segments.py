@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from quickstart.chain.ids import blake2b_256
 from quickstart.errors import StateError
@@ -70,19 +70,30 @@ def open_root(root: Path) -> None:
 
 def write_file(root: Path, path: Path, parts: Sequence[bytes | memoryview]) -> None:
     """Writes a whole file aside, flushes it to the disk, then moves it to `path` in one step."""
+    with written_aside(root) as file:
+        for part in parts:
+            file.write(part)
+        move_into_place(file, path)
+
+
+@contextlib.contextmanager
+def written_aside(root: Path) -> Iterator[BinaryIO]:
+    """A new file that goes away at the end unless it was moved into its place."""
     temporary = root / _TEMPORARY / uuid.uuid4().hex
     temporary.parent.mkdir(exist_ok=True)
     try:
-        with temporary.open("xb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
+        with temporary.open("x+b") as file:
+            yield file
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise
+
+
+def move_into_place(file: BinaryIO, path: Path) -> None:
+    """Flushes a file of `written_aside` to the disk and makes it `path`, in one step."""
+    file.flush()
+    os.fsync(file.fileno())
+    Path(file.name).replace(path)
 
 
 def write_segment(root: Path, folder: Path, files: Mapping[str, bytes | memoryview], facts: Document) -> None:

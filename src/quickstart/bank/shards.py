@@ -1,15 +1,16 @@
 """Window shards: the bytes of some windows, their checksums, and where each came from.
 
 `data.bin`: n x 1,024 bytes; `checksums.bin`: n x 32 bytes; `provenance.json`: sources, paths, licences, revisions and
-kinds once each, and per window its offset and an index into each.
+kinds once each, and per window its offset and an index into each. The marker holds, for every stream that windows were
+taken from, where it goes on.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +23,24 @@ from quickstart.errors import StateError
 ShardId: TypeAlias = str
 """32 hexadecimal digits: BLAKE2b-128 over the windows' checksums and their provenance."""
 
+Mark: TypeAlias = dict[str, Any]
+"""How many windows a stream has given (`given`), and what goes on behind them (`cursor`). The largest counts."""
+
+NO_MARKS: Mapping[str, Mark] = {}
+
 _DATA, _CHECKSUMS, _PROVENANCE = "data.bin", "checksums.bin", "provenance.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardFiles:
-    """A complete shard on disk. `checksums`: uint8 (n, 32)."""
+    """A complete shard on disk. `checksums`: uint8 (n, 32). `marks`: where the streams go on, by stream; whoever
+    removes a shard must keep those that no other shard has passed.
+    """
 
     id: ShardId
     folder: Path
     checksums: NDArray[np.uint8]
+    marks: Mapping[str, Mark]
 
     def __len__(self) -> int:
         return len(self.checksums)
@@ -45,6 +54,10 @@ class ShardFiles:
             Provenance(sources[source], paths[path], offset, licences[licence], revisions[revision], kinds[kind])
             for source, path, licence, offset, revision, kind in table["windows"]
         ]
+
+    def data(self) -> bytes:
+        """All windows' bytes, not compared with their checksums."""
+        return (self.folder / _DATA).read_bytes()
 
     def windows(self, first: int = 0, count: int | None = None) -> list[Window]:
         """Windows `first` to `first + count` with their bytes, each compared with its checksum.
@@ -67,7 +80,7 @@ class ShardFiles:
         return windows
 
 
-def write_shard(root: Path, windows: Sequence[Window]) -> ShardId:
+def write_shard(root: Path, windows: Sequence[Window], marks: Mapping[str, Mark] = NO_MARKS) -> ShardId:
     """Writes a shard (again, if a torn one is there) and returns its name.
 
     Raises:
@@ -86,7 +99,7 @@ def write_shard(root: Path, windows: Sequence[Window]) -> ShardId:
         _CHECKSUMS: checksums,
         _PROVENANCE: provenance,
     }
-    write_segment(root, shard_folder(root, shard_id), files, {"windows": len(windows)})
+    write_segment(root, shard_folder(root, shard_id), files, {"windows": len(windows), "marks": dict(marks)})
     return shard_id
 
 
@@ -99,7 +112,7 @@ def read_shard(root: Path, shard_id: ShardId) -> ShardFiles | None:
     checksums = read_verified(folder, _CHECKSUMS, marker)
     if checksums is None or read_verified(folder, _PROVENANCE, marker) is None:
         return None
-    return ShardFiles(shard_id, folder, np.frombuffer(checksums, np.uint8).reshape(-1, 32))
+    return ShardFiles(shard_id, folder, np.frombuffer(checksums, np.uint8).reshape(-1, 32), marker.get("marks", {}))
 
 
 def shard_folder(root: Path, shard_id: ShardId) -> Path:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from quickstart.chain.ids import Id32, blake2b_256
-from quickstart.chain.protocol import Parameters
+from quickstart.chain.protocol import NEWEST_PROTOCOL, Parameters
 from quickstart.chain.transactions import FloatVector, Manifest
 
 
@@ -57,13 +57,16 @@ def sealed_weights_id(manifest: Manifest, decryption_key: bytes) -> Id32:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One epoch's rules: number, start (ms since 1970), parameters, threshold of new targets, reward in shannons."""
+    """One epoch's rules: number, start (ms since 1970), parameters, threshold of new targets, reward in shannons, and
+    the protocol version they are of.
+    """
 
     number: int
     start_ms: int
     parameters: Parameters
     distance_threshold: float
     reward_per_target: int
+    protocol_version: int = NEWEST_PROTOCOL
 
     @property
     def end_ms(self) -> int:

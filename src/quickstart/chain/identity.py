@@ -4,15 +4,19 @@ The SDK shows only the network's name ("localnet" for every one); the node's own
 tells two genesis blocks apart, so this one call is made over plain gRPC.
 """
 
+import asyncio
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import grpc
 
-from quickstart.chain.outcomes import read_failure
+from quickstart.chain.backoff import Backoff
+from quickstart.chain.channel import channel_to
+from quickstart.chain.outcomes import ReadProblem, read_failure
 from quickstart.wire import soma_pb2
 
 TIMEOUT_SECONDS = 10.0
+TRIES = 6
+BACKOFF = Backoff(first=0.25, longest=8.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +35,20 @@ async def service_info(rpc_url: str) -> ServiceInfo:
         UnreachableError: nothing answers at `rpc_url`.
         NetworkError: something answers that is not a node.
     """
-    parts = urlsplit(rpc_url)
-    address = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-    secure = parts.scheme == "https"
-    channel = (
-        grpc.aio.secure_channel(address, grpc.ssl_channel_credentials())
-        if secure
-        else grpc.aio.insecure_channel(address)
-    )
-    async with channel:
+    async with channel_to(rpc_url) as channel:
         call = channel.unary_unary(
             "/soma.rpc.LedgerService/GetServiceInfo",
             request_serializer=soma_pb2.GetServiceInfoRequest.SerializeToString,
             response_deserializer=soma_pb2.GetServiceInfoResponse.FromString,
         )
-        try:
-            answer = await call(soma_pb2.GetServiceInfoRequest(), timeout=TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise read_failure(error, rpc_url).as_error() from error
+        for attempt in range(1, TRIES + 1):
+            try:
+                answer = await call(soma_pb2.GetServiceInfoRequest(), timeout=TIMEOUT_SECONDS)
+                break
+            except grpc.aio.AioRpcError as error:
+                failure = read_failure(error, rpc_url)
+                busy = failure.retryable and failure.problem is not ReadProblem.UNREACHABLE
+                if not busy or attempt == TRIES:
+                    raise failure.as_error() from error
+                await asyncio.sleep(BACKOFF.pause(attempt, failure.retry_after_seconds))
     return ServiceInfo(answer.chain_id or answer.chain, answer.chain, answer.server)

@@ -50,9 +50,14 @@ class Parameters:
         """Shannons locked by a submission of `size` bytes."""
         return size * self.submission_bond_per_byte
 
+    @property
+    def submission_fee(self) -> int:
+        """Shannons a submission costs, besides the bond: base fee, four written objects (§11.1)."""
+        return self.base_fee + 4 * self.write_object_fee
+
     def submission_cost(self, size: int) -> int:
-        """Least balance of one coin that is bond and gas of a submission: bond, base fee, four written objects."""
-        return self.bond(size) + self.base_fee + 4 * self.write_object_fee
+        """Least balance of one coin that is bond and gas of a submission."""
+        return self.bond(size) + self.submission_fee
 
 
 _V1 = Parameters()
@@ -70,6 +75,8 @@ _V5 = replace(_V4, target_initial_distance_threshold=1.05, target_initial_target
 
 PARAMETERS: dict[int, Parameters] = {1: _V1, 2: _V1, 3: _V3, 4: _V4, 5: _V5}
 """Parameters by protocol version; testnet and localnet share the table."""
+
+NEWEST_PROTOCOL = max(PARAMETERS)
 
 
 def assign_models(

@@ -12,6 +12,7 @@ from quickstart.chain.coins import Coin
 from quickstart.chain.ids import Id32
 from quickstart.chain.protocol import Parameters
 from quickstart.chain.transactions import Kind, PayCoins, TransferCoin
+from quickstart.units import basis_points
 
 MERGE_FROM = 160
 """Idle coins from which on we merge: the SDK's listings stop at 256 and show the smallest."""
@@ -65,11 +66,9 @@ def plan(idle: Sequence[Coin], busy: int, lanes: int, cost: int, parameters: Par
 def _split(source: Coin, missing: int, cost: int, parameters: Parameters) -> Split | None:
     """As many lane coins as are missing, as large as the source can give while it stays a lane coin itself."""
     for count in range(missing, 0, -1):
-        fees = parameters.base_fee + (1 + count) * parameters.write_object_fee
         for submissions in (SUBMISSIONS_PER_COIN, 4, 1):
             amount = submissions * cost
-            value_fee = count * amount * parameters.value_fee_bps // 10_000
-            if source.balance >= count * amount + value_fee + fees + cost:
+            if source.balance >= count * amount + _split_fee(count, count * amount, parameters) + cost:
                 return Split(source, (amount,) * count)
     return None
 
@@ -101,6 +100,19 @@ def _able_after(merge: Merge, idle: Sequence[Coin], wanted: int, cost: int, para
         return len(able)
     split = _split(max(able, key=lambda coin: coin.balance), wanted - len(able), cost, parameters)
     return len(able) + (len(split.amounts) if split else 0)
+
+
+def fee_of(action: Plan, parameters: Parameters) -> int:
+    """Shannons a plan costs (§11.1)."""
+    if isinstance(action, Merge):
+        return sum(coin.balance for coin in action.gas) - _merged_balance(action, parameters)
+    return _split_fee(len(action.amounts), sum(action.amounts), parameters)
+
+
+def _split_fee(count: int, moved: int, parameters: Parameters) -> int:
+    """Base, `count` new coins and the source, and the value fee on the shannons `moved`."""
+    written = (1 + count) * parameters.write_object_fee
+    return parameters.base_fee + written + basis_points(moved, parameters.value_fee_bps)
 
 
 def kind_of(action: Plan, owner: Id32) -> tuple[Kind, tuple[Coin, ...]]:

@@ -31,6 +31,8 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def submit_parser() -> CommandParser:
+    from quickstart.devnet.rivalry import add_rivalry
+
     parser = CommandParser(
         "submit",
         "Start what is deployed on Modal and follow it; with --local, --network or --rpc-url do it on this machine: "
@@ -38,14 +40,7 @@ def submit_parser() -> CommandParser:
     )
     add_network_arguments(parser)
     add = parser.add_argument
-    add(
-        "--source",
-        metavar="DIR",
-        type=Path,
-        action="append",
-        default=[],
-        help="folder to cut windows from; repeatable (default: Python's own library)",
-    )
+    add_source_argument(parser)
     add("--windows", type=whole(1, MOST_WINDOWS), metavar="N", help="new windows to score in this run")
     add("--epochs", type=whole(1, MOST_EPOCHS), default=4, metavar="N", help="epochs of submitting (default 4)")
     add(
@@ -67,11 +62,11 @@ def submit_parser() -> CommandParser:
     add(
         "--seed",
         type=whole(0, MOST_SEED),
-        default=0,
         metavar="N",
-        help="order in which windows are cut, and a new devnet's chain (default 0)",
+        help="order in which windows are cut (default: the wallet's own), and a new devnet's chain (default 0)",
     )
-    add("--dry-run", action="store_true", help="score and match, but publish, sign and send nothing")
+    add_rivalry(parser)
+    add_dry_run_argument(parser, "score and match, and show what would be sent; publish, sign and send nothing")
     add_detach_argument(parser)
     add_output_arguments(parser)
     return parser
@@ -82,9 +77,39 @@ def claim_parser() -> CommandParser:
         "claim", "Claim everything of ours that is claimable: by what is deployed on Modal, or here."
     )
     add_network_arguments(parser)
+    add_dry_run_argument(parser, "show what would be claimed; sign and send nothing")
     add_detach_argument(parser)
     add_output_arguments(parser)
-    parser.set_defaults(seed=0)
+    parser.set_defaults(seed=None, rivals=None, rival_poll=None, fault=None)
+    return parser
+
+
+def rebuild_parser() -> CommandParser:
+    parser = CommandParser(
+        "rebuild",
+        "Make this machine's ledger again from the chain and the bucket, with fills that another client made with the "
+        "same key; and read what bonds rest on.",
+    )
+    add_network_arguments(parser)
+    add_dry_run_argument(parser, "show what would change; change nothing")
+    add_output_arguments(parser)
+    parser.set_defaults(seed=0, detach=False)
+    return parser
+
+
+def cleanup_parser() -> CommandParser:
+    parser = CommandParser(
+        "cleanup",
+        "Remove published windows whose targets are claimed; with --all everything of ours on Modal and in the bucket.",
+    )
+    add_network_arguments(parser)
+    parser.add_argument(
+        "--all", action="store_true", help="everything on Modal and in the bucket, after a list and a yes"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --all: the answer is yes")
+    add_dry_run_argument(parser, "show what would be removed; remove nothing")
+    add_output_arguments(parser)
+    parser.set_defaults(seed=0, detach=False)
     return parser
 
 
@@ -95,14 +120,24 @@ def status_parser() -> CommandParser:
     return parser
 
 
+def plan_parser() -> CommandParser:
+    parser = CommandParser("plan", "What to score and to cut next, by kind of data, and why; needs no network.")
+    parser.add_argument("--gpu-seconds", type=seconds, metavar="S", help="plan no more than this (default: all of it)")
+    add_state_argument(parser)
+    add_output_arguments(parser)
+    return parser
+
+
 def create_secrets_parser() -> CommandParser:
     parser = CommandParser("create-secrets", "Check .env, and create or update the secrets on Modal from it.")
+    add_dry_run_argument(parser, "check .env and name what would be pushed; push nothing")
     add_output_arguments(parser)
     return parser
 
 
 def deploy_parser() -> CommandParser:
     parser = CommandParser("deploy", "Deploy every app on Modal; the schedule runs by itself from then on.")
+    add_dry_run_argument(parser, "name what would be deployed; deploy nothing")
     add_output_arguments(parser)
     return parser
 
@@ -110,6 +145,17 @@ def deploy_parser() -> CommandParser:
 def stop_parser() -> CommandParser:
     parser = CommandParser("stop", "Stop GPUs and the run on Modal, and the schedule until `submit` or `deploy`.")
     parser.add_argument("--now", action="store_true", help="cancel what is at work instead of letting it end in order")
+    add_dry_run_argument(parser, "show what would be stopped; stop nothing")
+    add_output_arguments(parser)
+    return parser
+
+
+def fetch_parser() -> CommandParser:
+    parser = CommandParser("fetch", "Cut windows of a source into a folder, to look at what it gives. Scores nothing.")
+    add_source_argument(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where they go; again, it goes on")
+    parser.add_argument("--windows", type=whole(1, MOST_WINDOWS), default=1_000, metavar="N", help="how many (1000)")
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=0, metavar="N", help="their order (default 0)")
     add_output_arguments(parser)
     return parser
 
@@ -137,8 +183,23 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     add_state_argument(parser)
 
 
+def add_source_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source",
+        metavar="SOURCE",
+        action="append",
+        default=[],
+        help="what to cut windows from: a folder, stack-v2, hf:OWNER/NAME, mixture:default, ... (README: Data); "
+        "repeatable (default: QUICKSTART_SOURCE, else Python's own library)",
+    )
+
+
 def add_detach_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="start it on Modal and do not follow it")
+
+
+def add_dry_run_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--dry-run", action="store_true", help=what)
 
 
 def add_state_argument(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from quickstart.cli.arguments import CommandParser
 from quickstart.cli.following import ends_within, follow, has_ended
-from quickstart.cli.rendering import print_json
+from quickstart.cli.rendering import print_dry_action, print_json
 from quickstart.errors import EXIT_DONE, UsageError
 from quickstart.modal_app.account import modal_errors
 from quickstart.modal_app.names import (
@@ -76,14 +76,20 @@ def run_deploy(arguments: argparse.Namespace) -> int:
     with modal_errors():
         for name in MODULES:
             app: modal.App = import_module(name).app
-            if arguments.json:
+            if arguments.dry_run:
+                pass
+            elif arguments.json:
                 app.deploy()
             else:
                 with modal.enable_output():
                     app.deploy()
             deployed.append({"app": app.name, "app_id": app.app_id, "module": name})
-        _state().pop(DISARMED, None)
-    if arguments.json:
+        if not arguments.dry_run:
+            _state().pop(DISARMED, None)
+    if arguments.dry_run:
+        would = [row["app"] for row in deployed]
+        print_dry_action({"would_deploy": would}, f"would deploy {', '.join(map(str, would))}", as_json=arguments.json)
+    elif arguments.json:
         print_json({"deployed": deployed})
     else:
         for row in deployed:
@@ -136,8 +142,10 @@ def run_stop(arguments: argparse.Namespace) -> int:
     """
     with modal_errors():
         _function(SUBMITTER)
-        state = _state()
+        state = _state(create=not arguments.dry_run)
         runs = list(_at_work(state, RUNNING, STARTED, CLAIMING))
+        if arguments.dry_run:
+            return _would_stop(runs, len(list(_gpu_calls(state))), as_json=arguments.json)
         state.put(DISARMED, f"since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())} by {socket.gethostname()}")
         for run in runs:
             if arguments.now or not ends_within(run, ORDERLY_SECONDS):
@@ -159,6 +167,14 @@ def run_stop(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _would_stop(runs: "list[modal.FunctionCall[Any]]", scoring: int, *, as_json: bool) -> int:
+    names = [run.object_id for run in runs]
+    document = {"would_disarm": True, "would_stop": names, "gpu_calls": scoring}
+    said = f"would disarm the schedule, stop {', '.join(names) or 'no run'} and {scoring} GPU calls"
+    print_dry_action(document, said, as_json=as_json)
+    return EXIT_DONE
+
+
 def _function(name: str) -> "modal.Function[..., Any, Any]":
     """A deployed function; a missing one is found out here."""
     import modal
@@ -166,10 +182,10 @@ def _function(name: str) -> "modal.Function[..., Any, Any]":
     return modal.Function.from_name(APP, name).hydrate()
 
 
-def _state() -> "modal.Dict":
+def _state(*, create: bool = True) -> "modal.Dict":
     import modal
 
-    return modal.Dict.from_name(DICT, create_if_missing=True).hydrate()
+    return modal.Dict.from_name(DICT, create_if_missing=create).hydrate()
 
 
 def _cycle_at_work(state: "modal.Dict") -> "modal.FunctionCall[Any] | None":

@@ -4,21 +4,25 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from quickstart.chain.addresses import is_loopback
 from quickstart.chain.lease import live_holder
 from quickstart.cli.arguments import claim_parser, submit_parser
 from quickstart.cli.cloud import claim_on_modal, on_modal, refuse_local_options, submit_on_modal
-from quickstart.cli.networks import is_loopback, network, settings_for, storage, wallet_for
+from quickstart.cli.networks import network, settings_for, storage, wallet_for
 from quickstart.cli.progress import ProgressView
 from quickstart.cli.rendering import print_claim, print_devnet, print_dry_run, print_json, print_result, print_status
-from quickstart.cli.state import open_state
+from quickstart.cli.state import ledgers_of, open_state
 from quickstart.cli.stopping import INTERRUPTED, stop_on_signals
-from quickstart.data.folder import FolderSource, python_library
-from quickstart.errors import EXIT_DONE, EXIT_FAILED, HeldElsewhereError, LeaseHeldError, UsageError
+from quickstart.data.sources import DEFAULT_SOURCE, open_source
+from quickstart.data.window import SourcePlan, address_seed
+from quickstart.errors import EXIT_DONE, EXIT_FAILED, HeldElsewhereError, LeaseHeldError
 from quickstart.executors.base import Executor
 from quickstart.executors.local import LocalExecutor, WorkerSettings
+from quickstart.ledger.records import AlarmKind
 from quickstart.settings import Settings, load_settings
 from quickstart.submission.actions import Policy
 from quickstart.submission.premises import Places, Plan, Premises
@@ -43,10 +47,10 @@ def run_submit(arguments: argparse.Namespace) -> int:
         return submit_on_modal(arguments)
     settings = settings_for(arguments, publishes=not arguments.dry_run)
     state = open_state(arguments.state or settings.state)
-    folders = arguments.source or ([settings.source] if settings.source else [])
-    sources = [FolderSource(folder) for folder in folders] or [python_library()]
+    names = arguments.source or ([settings.source] if settings.source else [])
+    sources = [open_source(name, settings) for name in names or [DEFAULT_SOURCE]]
     for source in sources:
-        next(source.windows(arguments.seed))  # a folder that is none is refused before anything is started
+        next(source.windows(SourcePlan(arguments.seed or 0)), None)  # refused before anything is started, if it must be
     plan = Plan(
         policy=Policy(
             lanes=arguments.lanes or settings.lanes,
@@ -58,9 +62,10 @@ def run_submit(arguments: argparse.Namespace) -> int:
         epochs=arguments.epochs,
         windows=arguments.windows or (DEVNET_WINDOWS if arguments.network else settings.windows_per_run),
         sources=tuple(sources),
-        seed=arguments.seed,
+        filters=settings.filter_names,
         command="submit",
         dry_run=arguments.dry_run,
+        accepted_versions=settings.accepted_versions,
     )
     result = asyncio.run(_run(arguments, settings, state, plan))
     return _tell(result, arguments, print_dry_run if plan.dry_run else print_result)
@@ -79,23 +84,20 @@ def run_claim(arguments: argparse.Namespace) -> int:
         windows=0,
         sources=(),
         command="claim",
+        dry_run=arguments.dry_run,
+        accepted_versions=settings.accepted_versions,
     )
     result = asyncio.run(_claim(arguments, settings, state, plan))
-    return _tell(result, arguments, print_claim)
+    return _tell(result, arguments, print_dry_run if plan.dry_run else print_claim)
 
 
 def run_status(arguments: argparse.Namespace) -> int:
     """Reads every ledger of the state folder; needs no network."""
     from quickstart.ledger.ledger import Ledger
-    from quickstart.submission.summary import summary
+    from quickstart.submission.summary import submissions, summary
 
-    state = arguments.state or load_settings().state
-    ledgers = sorted((state / "networks").glob("*/*/ledger.sqlite"))
-    if not ledgers:
-        raise UsageError(f"no ledger in {state} yet: run `uv run submit --network devnet` first, or name --state DIR")
-    open_state(state)
     documents: list[dict[str, Any]] = []
-    for path in ledgers:
+    for path in ledgers_of(arguments.state or load_settings().state):
         ledger = Ledger(path)
         epoch, running = ledger.latest_epoch(), live_holder(Places(path.parent).lease)
         documents.append(
@@ -105,6 +107,7 @@ def run_status(arguments: argparse.Namespace) -> int:
                 "epoch": epoch,
                 "running": running.describe() if running else None,
                 **summary(ledger, current_epoch=epoch),
+                **({"submissions": submissions(ledger)} if arguments.json else {}),
             }
         )
         ledger.close()
@@ -140,20 +143,22 @@ def _tell(result: dict[str, Any], arguments: argparse.Namespace, as_text: Callab
     if result["interrupted"]:
         print(INTERRUPTED, file=sys.stderr)
         return EXIT_FAILED
-    return EXIT_DONE
+    read_only = any(alarm["kind"] == AlarmKind.UNKNOWN_VERSION for alarm in result.get("alarms", ()))
+    return EXIT_FAILED if read_only else EXIT_DONE
 
 
 async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, plan: Plan) -> dict[str, Any]:
     wallet = wallet_for(arguments, settings, state)
+    plan = replace(plan, seed=address_seed(wallet.address) if arguments.seed is None else arguments.seed)
     publishes = bool(plan.sources) and not plan.dry_run
     async with network(arguments, settings, state, wallet) as where:
         with (
             storage(where.endpoints.rpc, settings, publishes=publishes) as storage_for,
             ProgressView(quiet=arguments.json) as view,
         ):
-            executor = _executor(arguments, state)
+            executor = local_executor(arguments, state, private_hosts=is_loopback(where.endpoints.rpc))
             session = await open_session(
-                where, wallet, state, plan, storage_for, executor, view.show, _premises(where.endpoints.rpc, settings)
+                where, wallet, state, plan, storage_for, executor, view.show, premises(where.endpoints.rpc, settings)
             )
             with stop_on_signals(session.stop, view.close):
                 try:
@@ -195,20 +200,21 @@ async def _ask_holder(session: Session, held: str) -> dict[str, Any]:
     return {"asked": held.split(" signs for")[0], "interrupted": False, **answer}
 
 
-def _premises(rpc_url: str, settings: Settings) -> Premises:
+def premises(rpc_url: str, settings: Settings) -> Premises:
     """Where a node of this machine is signed for, its file lease will do; else other machines may sign too."""
     if is_loopback(rpc_url) or (bucket := settings.s3) is None:
         return Premises()
     return Premises(lease=lambda places, command: bucket_lease(bucket, places, command))
 
 
-def _executor(arguments: argparse.Namespace, state: Path) -> Callable[[Places], Executor]:
+def local_executor(arguments: argparse.Namespace, state: Path, *, private_hosts: bool) -> Callable[[Places], Executor]:
     def make(places: Places) -> Executor:
         settings = WorkerSettings(
             bank=places.bank,
             weights=state / "weights",
             weights_cache_bytes=WEIGHTS_CACHE_BYTES,
             engine=getattr(arguments, "engine", "auto"),
+            private_hosts=private_hosts,
         )
         return LocalExecutor(settings, getattr(arguments, "workers", 1))
 

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from quickstart.cli.progress import PLAIN_EVERY_SECONDS
 from quickstart.cli.rendering import print_claim, print_json, print_result
 from quickstart.cli.stopping import interrupts_noted
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError, UnreachableError
@@ -97,14 +98,14 @@ def _show(result: dict[str, Any], *, as_json: bool) -> int:
 def _wait(
     call: "modal.FunctionCall[Any]", state: "modal.Dict", interrupted: threading.Event, *, quiet: bool
 ) -> dict[str, Any] | None:
-    """What the call returns, or None after Ctrl-C; prints its progress as it changes."""
-    shown = None
+    """What the call returns, or None after Ctrl-C; prints its progress every few seconds."""
+    due = 0.0
     while (result := _result(call)) is None and not interrupted.is_set():
         with modal_errors():
             progress = state.get(PROGRESS)
-        if progress and progress != shown and progress[0] == call.object_id and not quiet:
+        if progress and progress[0] == call.object_id and not quiet and time.monotonic() >= due:
+            due = time.monotonic() + PLAIN_EVERY_SECONDS
             print(progress[1], flush=True)
-        shown = progress
     return result
 
 

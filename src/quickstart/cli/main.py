@@ -14,13 +14,18 @@ from typing import NoReturn
 
 from quickstart.cli.arguments import (
     claim_parser,
+    cleanup_parser,
     create_secrets_parser,
     deploy_parser,
     devnet_parser,
+    fetch_parser,
+    plan_parser,
+    rebuild_parser,
     status_parser,
     stop_parser,
     submit_parser,
 )
+from quickstart.cli.model_arguments import niches_parser, publish_parser, reveal_parser, train_parser
 from quickstart.cli.stopping import INTERRUPTED
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
 
@@ -39,14 +44,54 @@ def claim() -> NoReturn:
     _end("commands", "run_claim", claim_parser().parse_args())
 
 
+def rebuild() -> NoReturn:
+    """`uv run rebuild`."""
+    _end("upkeep", "run_rebuild", rebuild_parser().parse_args())
+
+
+def cleanup() -> NoReturn:
+    """`uv run cleanup`."""
+    _end("upkeep", "run_cleanup", cleanup_parser().parse_args())
+
+
 def status() -> NoReturn:
     """`uv run status`."""
     _end("commands", "run_status", status_parser().parse_args())
 
 
+def plan() -> NoReturn:
+    """`uv run plan`."""
+    _end("planning", "run_plan", plan_parser().parse_args())
+
+
 def devnet() -> NoReturn:
     """`uv run devnet`."""
     _end("commands", "run_devnet", devnet_parser().parse_args())
+
+
+def train() -> NoReturn:
+    """`uv run train`."""
+    _end("training", "run_train", train_parser().parse_args())
+
+
+def publish() -> NoReturn:
+    """`uv run publish`."""
+    _end("releases", "run_publish", publish_parser().parse_args())
+
+
+def reveal() -> NoReturn:
+    """`uv run reveal`."""
+    _end("releases", "run_reveal", reveal_parser().parse_args())
+
+
+def niches() -> NoReturn:
+    """`uv run niches`."""
+    _end("niches", "run_niches", niches_parser().parse_args())
+
+
+def fetch() -> NoReturn:
+    """`uv run fetch`."""
+    _end("fetching", "run_fetch", fetch_parser().parse_args())
 
 
 def create_secrets() -> NoReturn:

@@ -3,17 +3,19 @@
 import argparse
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
+from quickstart.chain.addresses import is_loopback
 from quickstart.chain.client import Endpoints, advance_epoch, connect, request_faucet
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lease import refuse_if_held
 from quickstart.cli.arguments import NETWORKS
 from quickstart.cli.state import throw_away_wallet
+from quickstart.devnet.rivalry import rivalry_of
 from quickstart.errors import UnreachableError, UsageError
 from quickstart.settings import Settings, Url, load_settings
 from quickstart.submission.premises import Network, Places
@@ -42,6 +44,8 @@ def settings_for(arguments: argparse.Namespace, *, publishes: bool) -> Settings:
             setattr(arguments, option, _checked_url(option, getattr(arguments, option)))
     if arguments.network == "devnet":
         return load_settings()
+    if rivalry_of(arguments):
+        raise UsageError("--rivals, --rival-poll and --fault make an embedded network less kind: add --network devnet")
     needed = [] if arguments.network in NETWORKS else [KEY_NAME]
     if arguments.rpc_url is None and arguments.network is None:
         needed.append(RPC_NAME)
@@ -78,7 +82,11 @@ async def network(
         from quickstart.cli.shared_devnet import devnet_of
         from quickstart.devnet.config import DevnetConfig
 
-        config = DevnetConfig(rpc_port=0, faucet_port=0, scoring_port=0, admin_port=0, seed=arguments.seed)
+        config = replace(
+            DevnetConfig(rpc_port=0, faucet_port=0, scoring_port=0, admin_port=0, seed=arguments.seed or 0),
+            **rivalry_of(arguments),
+            **getattr(arguments, "devnet", {}),
+        )
         async with devnet_of(state, config) as urls:
             yield _with_services("devnet", Endpoints(urls.rpc, urls.faucet, urls.scoring, urls.admin), wallet)
         return
@@ -161,8 +169,3 @@ def storage(rpc_url: str, settings: Settings, *, publishes: bool) -> Iterator[Ca
             return bucket
 
         yield in_folder if is_loopback(rpc_url) or not publishes else in_bucket
-
-
-def is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")

@@ -10,7 +10,19 @@ from quickstart.units import SHANNONS_PER_SOMA, format_soma
 if TYPE_CHECKING:
     from quickstart.devnet.config import DevnetUrls
 
-EPOCH_COLUMNS = ("epoch", "threshold", "targets", "fillable", "filled", "missed", "ended by")
+NOTHING_SENT = "nothing was published, signed or sent"
+SHOWN = 10
+"""Lines of a kind that a dry run prints."""
+
+MOST_SOURCES = 5
+PLAN_COLUMNS = ("kind", "windows", "scored", "gain/100", "wins", "GPU s", "filled", "next", "cut", "why")
+EPOCH_COLUMNS = ("epoch", "threshold", "targets", "fillable", "filled", "lost", "missed", "ended by")
+
+ORIGINS = {
+    "own": "that our own fills spawned",
+    "others": "that others' fills spawned",
+    "listed": "found in a listing",
+}
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -28,19 +40,73 @@ def print_result(result: dict[str, Any]) -> None:
         _row("excluded", f"model {model_id[:16]}…: {reason}")
     _print_epochs(result["epochs"])
     _print_targets(result)
+    _print_feed(result["feed"])
     _print_money(result["money"])
     _row(
         "books",
         f"ledger {format_soma(books['ledger_shannons'])}, chain {format_soma(books['chain_shannons'])}, "
         f"difference {books['difference_shannons']} shannons",
     )
+    _print_alarms(result["alarms"])
 
 
 def print_dry_run(result: dict[str, Any]) -> None:
     _print_place(result)
     _print_windows(result["windows"])
-    _row("targets", f"{result['would_submit']} of {result['open_targets']} open ones could be filled")
-    _row("dry run", "nothing was published, signed or sent")
+    _row("targets", f"{result['would_submit']} of {result['open_targets']} open ones would be filled")
+    _print_planned("submit", result["submissions"])
+    _print_planned("claim", result["claims"])
+    sums = result["totals"]
+    _row(
+        "in all",
+        f"bond {format_soma(sums['bond_shannons'])}, fees {format_soma(sums['fee_shannons'])}, "
+        f"expected reward {format_soma(sums['expected_reward_shannons'])}, "
+        f"bond returned {format_soma(sums['bond_returned_shannons'])}",
+    )
+    for line in result["withheld"]:
+        _row("but", line)
+    _row("dry run", NOTHING_SENT)
+
+
+def print_rebuild(result: dict[str, Any]) -> None:
+    _print_place(result)
+    books = result["books"]
+    _row("ledger", f"{result['ledger']}; {result['fills_restored']} fills restored")
+    _row("copies", f"{result['copies']} public copies that bonds rest on" + (", not read" * result["dry_run"]))
+    _row("books", f"difference to the chain {books['difference_shannons']} shannons")
+    _print_alarms(result["alarms"])
+    if result["dry_run"]:
+        _row("dry run", "nothing was changed")
+
+
+def print_cleanup(result: dict[str, Any]) -> None:
+    _print_place(result)
+    would = "would be removed" if result["dry_run"] else "removed"
+    _row("windows", f"{len(result['removed'])} {would} ({result['bytes']} bytes), {result['kept']} kept")
+    if result["dry_run"]:
+        _row("dry run", "nothing was removed")
+
+
+def print_dry_action(document: dict[str, Any], said: str, *, as_json: bool) -> None:
+    """What a command on Modal would do."""
+    if as_json:
+        print_json({"dry_run": True, **document})
+    else:
+        print(said)
+        _row("dry run", NOTHING_SENT)
+
+
+def _print_planned(what: str, planned: list[dict[str, Any]]) -> None:
+    """The first few of what would be sent; `--json` has all."""
+    for row in planned[:SHOWN]:
+        bond = f"bond {format_soma(row['bond_shannons'])}, " if "bond_shannons" in row else ""
+        _row(
+            what,
+            f"{row['target'][:18]}…  {bond}fee {format_soma(row['fee_shannons'])}, "
+            f"expected reward {format_soma(row['expected_reward_shannons'])}",
+        )
+    if len(planned) > SHOWN:
+        _row("", f"and {len(planned) - SHOWN} more")
 
 
 def print_claim(result: dict[str, Any]) -> None:
@@ -65,6 +131,38 @@ def print_status(document: dict[str, Any]) -> None:
         _print_epochs(wallet["epochs"])
         _print_targets(wallet)
         _print_money(wallet["money"])
+        _print_alarms(wallet["alarms"])
+
+
+def print_plan(document: dict[str, Any]) -> None:
+    """Every wallet's kinds of data: what they did, what comes next, and why."""
+    for number, wallet in enumerate(document["wallets"]):
+        if number:
+            print()
+        _row("chain", f"{wallet['chain_id']}, epoch {wallet['epoch']} when last seen")
+        _row("wallet", wallet["address"])
+        _row(
+            "coverage",
+            f"{wallet['coverage']:.1%} of targets at distance {wallet['distance_threshold']:.3f}, "
+            f"{wallet['coverage_tightest']:.1%} at the tightest, {wallet['tightest_threshold']:.3f}",
+        )
+        rows = [
+            (
+                f"{kind['source']} {kind['kind']}".strip(),
+                str(kind["windows"]),
+                f"{kind['scored']:.0f}",
+                f"{kind['gain_per_100']:.2%}",
+                f"{kind['wins']:.0%}",
+                f"{kind['gpu_seconds']:.1f}",
+                str(kind["filled"]),
+                str(kind["next_windows"]),
+                f"{kind['cut_share']:.0%}",
+                kind["why"],
+            )
+            for kind in wallet["kinds"]
+        ]
+        _print_table(PLAN_COLUMNS, rows)
+        _row("next", f"{len(wallet['pieces'])} pieces, {wallet['seconds']:.1f} GPU seconds")
 
 
 def print_devnet(urls: "DevnetUrls") -> None:
@@ -97,6 +195,7 @@ def _print_epochs(epochs: list[dict[str, Any]]) -> None:
             str(epoch["targets_seen"]),
             str(epoch["fillable"]),
             str(epoch["filled"]),
+            str(epoch["lost"]),
             str(epoch["missed"]) if epoch["ended_by"] == EXHAUSTED else "-",
             epoch["ended_by"],
         )
@@ -122,11 +221,32 @@ def _print_targets(result: dict[str, Any]) -> None:
         f"{result['in_audit']} in audit, {result['claimable']} claimable, {result['claimed']} claimed, "
         f"{result['false_claims']} false claims",
     )
+    for name, number in list(result["data"]["sources"].items())[:MOST_SOURCES]:
+        _row("from", f"{name}: {number} submissions")
     _row("lost", f"{result['lost']} targets that somebody else got first")
     if result["pending"]:
         _row("pending", f"{result['pending']} transactions whose outcome the next run finds out")
     if latency["p50"] is not None:
         _row("latency", f"birth to submission p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms")
+    for origin, meaning in ORIGINS.items():
+        part = latency[origin]
+        if part["count"]:
+            _row("", f"{part['count']} {meaning}: p50 {part['p50']:.0f} ms, p95 {part['p95']:.0f} ms")
+
+
+def _print_feed(feed: dict[str, Any]) -> None:
+    """How new targets became known."""
+    text = f"{feed['computed']} targets computed, {feed['listed']} listed, {feed['snapshots']} snapshots"
+    if feed["interruptions"]:
+        text += f", stream interrupted {feed['interruptions']} times"
+    _row("feed", text)
+    if feed["mismatch"]:
+        _row("", f"nothing was computed after: {feed['mismatch']}")
+
+
+def _print_alarms(alarms: list[dict[str, Any]]) -> None:
+    for alarm in alarms:
+        _row("alarm", alarm["message"])
 
 
 def _print_money(money: dict[str, int]) -> None:

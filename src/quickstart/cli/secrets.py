@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from quickstart.cli.rendering import print_json
+from quickstart.cli.rendering import print_dry_action, print_json
+from quickstart.data.sources import is_of_this_machine
 from quickstart.errors import EXIT_DONE
 from quickstart.modal_app.account import modal_errors
 from quickstart.modal_app.names import DATA_SECRET, SECRETS
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 KEY_NAME = "SOMA_SECRET_KEY"
-DATA_NAMES = ("HF_TOKEN",)
+DATA_NAMES = ("HF_TOKEN", "HF_ENDPOINT", "QUICKSTART_SWH_ENDPOINT")
 
-OF_THIS_MACHINE = frozenset({"QUICKSTART_STATE", "QUICKSTART_SOURCE"})
-"""Folders of the machine that `.env` lies on; they mean nothing in a container."""
+SOURCE_NAME = "QUICKSTART_SOURCE"
+OF_THIS_MACHINE = frozenset({"QUICKSTART_STATE"})
+"""Folders of the machine that `.env` lies on; they mean nothing in a container, and nor does a source that is one."""
 
 
 def run_create_secrets(arguments: argparse.Namespace) -> int:
@@ -32,12 +34,15 @@ def run_create_secrets(arguments: argparse.Namespace) -> int:
     settings = load_settings(KEY_NAME, *publishing_names())
     values = secret_values(settings)
     wanted = {SECRETS: values, DATA_SECRET: {name: values[name] for name in DATA_NAMES}}
+    named = {name: sorted(key for key, value in content.items() if value) for name, content in wanted.items()}
+    if arguments.dry_run:
+        said = "; ".join(f"would push {name}: {', '.join(keys) or 'empty'}" for name, keys in named.items())
+        print_dry_action({"would_push": named}, said, as_json=arguments.json)
+        return EXIT_DONE
     with modal_errors():
         for name, content in wanted.items():
             push(name, content)
-    document = {
-        "secrets": {name: sorted(key for key, value in content.items() if value) for name, content in wanted.items()}
-    }
+    document = {"secrets": named}
     if arguments.json:
         print_json(document)
         return EXIT_DONE
@@ -57,6 +62,8 @@ def secret_values(settings: Settings) -> "Mapping[str, str]":
     for row in settings_table():
         if row.name not in OF_THIS_MACHINE:
             is_set = row.attribute in settings.model_fields_set
+            if row.name == SOURCE_NAME and settings.source and is_of_this_machine(settings.source):
+                is_set = False
             values[row.name] = _text(getattr(settings, row.attribute)) if is_set else ""
     return values
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quickstart.errors import KeyFormatError, StateError
+from quickstart.errors import KeyFormatError, StateError, UsageError
 
 if TYPE_CHECKING:
     from quickstart.chain.keys import Wallet
@@ -38,6 +38,20 @@ def open_state(folder: Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StateError(f"the state folder {folder} cannot be used (it is read-only); {_REMEDY}")
     return folder
+
+
+def ledgers_of(folder: Path) -> list[Path]:
+    """The ledgers of all wallets in a state folder.
+
+    Raises:
+        UsageError: there is none.
+        StateError: as `open_state`.
+    """
+    ledgers = sorted((folder / "networks").glob("*/*/ledger.sqlite"))
+    if not ledgers:
+        raise UsageError(f"no ledger in {folder} yet: run `uv run submit --network devnet` first, or name --state DIR")
+    open_state(folder)
+    return ledgers
 
 
 def throw_away_wallet(path: Path) -> "Wallet":

@@ -6,17 +6,28 @@ windows of Python's own library, nearly all of it binary files, tar padding and 
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from quickstart.chain.ids import Id32
-from quickstart.data.window import Source, Window
-from quickstart.errors import SourceError
-
-BINARY = "binary"
-NEARLY_EMPTY = "nearly empty"
-REPETITIVE = "repetitive"
-DUPLICATE = "duplicate"
+from quickstart.data.filter_names import (
+    BASE64,
+    BINARY,
+    BOILERPLATE,
+    DEFAULT_FILTERS,
+    DUPLICATE,
+    GENERATED,
+    MINIFIED,
+    NEAR_DUPLICATE,
+    NEARLY_EMPTY,
+    PERSONAL,
+    REPETITIVE,
+    SECRET,
+)
+from quickstart.data.near_duplicates import NearDuplicates
+from quickstart.data.quality import is_encoded, is_generated, is_licence, is_minified, is_personal
+from quickstart.data.secrets import holds_secret
+from quickstart.data.window import WINDOW_BYTES, Window
 
 LARGEST_CONTROL_SHARE = 0.02
 """Of all bytes; tab, line feed, form feed, carriage return and escape (terminal logs) are not counted."""
@@ -52,37 +63,81 @@ def reject_reason(data: bytes) -> str | None:
     return None
 
 
+BY_CONTENT: dict[str, Callable[[bytes], bool]] = {
+    GENERATED: is_generated,
+    MINIFIED: is_minified,
+    BASE64: is_encoded,
+    BOILERPLATE: is_licence,
+    PERSONAL: is_personal,
+}
+
+
+class Filters:
+    """Which of a source's windows are passed on: those that `chosen` filters, exact duplicates and secrets leave.
+
+    `seen`: checksums of what is there already; what passes is added.
+    """
+
+    def __init__(self, seen: set[Id32], chosen: Collection[str] = DEFAULT_FILTERS) -> None:
+        self._seen = seen
+        self._basic = frozenset(chosen) & {BINARY, NEARLY_EMPTY, REPETITIVE}
+        self._content = [(name, test) for name, test in BY_CONTENT.items() if name in chosen]
+        self._near = NearDuplicates() if NEAR_DUPLICATE in chosen else None
+
+    def take_in(self, checksums: Sequence[Id32], data: bytes) -> None:
+        """Windows that are there already: their checksums, and their bytes one after the other."""
+        self._seen.update(checksums)
+        if self._near is not None:
+            self._near.add([data[start : start + WINDOW_BYTES] for start in range(0, len(data), WINDOW_BYTES)])
+
+    def reject(self, window: Window) -> str | None:
+        """Why a window is left out, or None: then it counts as seen from now on."""
+        data = window.data
+        if window.checksum in self._seen:
+            return DUPLICATE
+        reason = reject_reason(data)
+        if reason is not None and reason in self._basic:
+            return reason
+        for name, test in self._content:
+            if test(data):
+                return name
+        if holds_secret(data):
+            return SECRET
+        if self._near is not None:
+            if self._near.has_near(data):
+                return NEAR_DUPLICATE
+            self._near.add([data])
+        self._seen.add(window.checksum)
+        return None
+
+
 @dataclass(slots=True)
 class FilterCounts:
-    """What became of a source's windows. `read` is the `resume_from` that goes on after the last one."""
+    """What became of a source's windows; of those that passed, how many of each kind and licence."""
 
     read: int = 0
     passed: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    licences: Counter[str] = field(default_factory=Counter)
 
 
 def usable_windows(
-    source: Source, seed: int, seen: set[Id32], counts: FilterCounts, resume_from: int = 0
+    stream: Iterator[Window], filters: Filters, counts: FilterCounts, stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[Window]:
-    """The source's windows that are worth scoring and not in `seen`. Updates `seen` and `counts`.
-
-    Raises:
-        SourceError: the source ended without a single window to score, not even one that is known already.
-    """
-    for window in source.windows(seed, resume_from):
+    """The windows that the filters pass, until `stopped`. Updates `counts`."""
+    for window in stream:
+        if stopped():
+            return
         counts.read += 1
-        reason = DUPLICATE if window.checksum in seen else reject_reason(window.data)
+        reason = filters.reject(window)
         if reason is None:
             counts.passed += 1
-            seen.add(window.checksum)
+            counts.kinds[window.provenance.kind or "(none)"] += 1
+            counts.licences[window.provenance.licence or "(unknown)"] += 1
             yield window
         else:
             counts.rejected[reason] += 1
-    if resume_from == 0 and counts.passed == 0 and not counts.rejected[DUPLICATE]:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in counts.rejected.most_common())
-        raise SourceError(
-            f"{source.name} has no usable window ({reasons or 'nothing read'}): name a source of text or code"
-        )
 
 
 def _share_of(data: bytes, kinds: bytes) -> float:

@@ -1,18 +1,19 @@
-"""Windows from the files of a local folder."""
+"""Windows from the files of a local folder, or from one large file."""
 
 import logging
-import math
 import os
 import random
 import sysconfig
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from quickstart.data.filters import BINARY, reject_reason
-from quickstart.data.window import WINDOW_BYTES, Provenance, Window
+from quickstart.data.cutting import SlotOrder, count_slots, cut_slot, slot_span
+from quickstart.data.documents import TOO_SHORT
+from quickstart.data.filter_names import BINARY
+from quickstart.data.filters import reject_reason
+from quickstart.data.window import WINDOW_BYTES, Cursor, Provenance, SourcePlan, Window, WindowStream
 from quickstart.errors import SourceError
 
 log = logging.getLogger(__name__)
@@ -20,20 +21,7 @@ log = logging.getLogger(__name__)
 SKIPPED_FOLDERS = frozenset({".git", ".hg", ".svn", "__pycache__", "node_modules", "site-packages"})
 """Object stores, compiled files, and other people's packages below somebody's own code."""
 
-_GOLDEN = (math.sqrt(5) - 1) / 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A file's windows: `slots` places of 1,024 bytes, visited from `first` in steps of `step`, each once."""
-
-    path: str
-    slots: int
-    first: int
-    step: int
-
-    def offset(self, turn: int) -> int:
-        return (self.first + turn * self.step) % self.slots * WINDOW_BYTES
+CHANGED = "changed while reading"
 
 
 class FolderSource:
@@ -42,8 +30,10 @@ class FolderSource:
     Diversity beats volume: the first round takes one window of every file, in an order shuffled by the seed,
     the second round another one, and so on. A file starts at a place of its own (the first kilobyte is often
     a licence text) and its windows lie far apart. Files shorter than a window are skipped, and after their
-    first window binary ones; `skipped` counts them, and what could not be read, by reason, for the last
-    iteration.
+    first window binary ones; `skipped` counts them, and what could not be read, by reason.
+
+    A cursor holds the round, the place in it, and a digest of the list of files: when files came or went, reading
+    begins anew, and the bank knows the windows it has. Going on looks at the first kilobyte of earlier files again.
     """
 
     def __init__(self, path: Path, licence: str | None = None) -> None:
@@ -55,40 +45,45 @@ class FolderSource:
     def name(self) -> str:
         return f"dir:{self.path}"
 
-    def windows(self, seed: int, resume_from: int = 0) -> Iterator[Window]:
+    def windows(self, plan: SourcePlan, resume_from: Cursor | None = None) -> WindowStream:
         """All windows once.
 
         Raises:
             SourceError: not a folder, not readable, or without a file of at least 1,024 bytes.
         """
+        return WindowStream(self._steps(plan, resume_from or {}), resume_from)
+
+    def _steps(self, plan: SourcePlan, resume_from: Cursor) -> Iterator[tuple[Window, Cursor]]:
         self.skipped = Counter()
         paths = self._files()
-        random.Random(seed).shuffle(paths)
-        plans: list[_Plan] = []
-        given = 0
-        for path in paths:
-            opened = self._first_window(path, seed)
+        listing = blake2b("\0".join(paths).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        if resume_from and resume_from["listing"] != listing:
+            log.info("%s has other files than before: read from the beginning", self.name)
+            resume_from = {}
+        behind = (resume_from.get("turn", 0), resume_from.get("place", -1))
+        random.Random(plan.seed).shuffle(paths)
+        orders: list[tuple[str, SlotOrder]] = []
+        found = False
+        for place, path in enumerate(plan.share(paths)):
+            opened = self._first_window(path, plan.seed)
             if opened is None:
                 continue
-            plan, window = opened
-            if plan.slots > 1:
-                plans.append(plan)
-            given += 1
-            if given > resume_from:
-                yield window
-        if not given:
-            found = ", ".join(f"{number} {reason}" for reason, number in self.skipped.items()) or "it is empty"
+            found = True
+            order, window = opened
+            orders.append((path, order))
+            if (0, place) > behind:
+                yield window, {"listing": listing, "turn": 0, "place": place}
+        if not found and plan.workers == 1:
+            reasons = ", ".join(f"{number} {reason}" for reason, number in self.skipped.items()) or "it is empty"
             raise SourceError(
-                f"{self.path} has no file of {WINDOW_BYTES} bytes or more ({found}): name a folder of text or code"
+                f"{self.path} has no file of {WINDOW_BYTES} bytes or more ({reasons}): name a folder of text or code"
             )
         turn = 1
-        while plans:
-            for plan in plans:
-                given += 1
-                if given > resume_from and (another := self._window(plan, turn)) is not None:
-                    yield another
+        while orders := [(path, order) for path, order in orders if turn < order.slots]:
+            for place, (path, order) in enumerate(orders):
+                if (turn, place) > behind and (another := self._window(path, order.slot(turn))) is not None:
+                    yield another, {"listing": listing, "turn": turn, "place": place}
             turn += 1
-            plans = [plan for plan in plans if turn < plan.slots]
 
     def _files(self) -> list[str]:
         """Paths relative to the folder, in an order that does not depend on the file system."""
@@ -115,60 +110,93 @@ class FolderSource:
         found.sort()
         return found
 
-    def _first_window(self, path: str, seed: int) -> tuple[_Plan, Window] | None:
-        """Opens a file for the first time: its plan and first window, or None (counted) if it has none."""
+    def _first_window(self, path: str, seed: int) -> tuple[SlotOrder, Window] | None:
+        """Looks at a file for the first time: its slots and first window, or None (counted) if it has none."""
         try:
-            with (self.path / path).open("rb") as file:
-                slots = os.fstat(file.fileno()).st_size // WINDOW_BYTES
-                if slots == 0:
-                    self.skipped["shorter than a window"] += 1
-                    return None
-                plan = _plan(path, slots, seed)
-                file.seek(plan.offset(0))
-                data = file.read(WINDOW_BYTES)
+            slots = count_slots((self.path / path).stat().st_size)
+        except OSError as error:
+            self._skip("unreadable", path, error)
+            return None
+        if slots == 0:
+            self.skipped[TOO_SHORT] += 1
+            return None
+        order = SlotOrder.of(path, slots, seed)
+        window = self._window(path, order.slot(0))
+        if window is None:
+            return None
+        if reject_reason(window.data) == BINARY:
+            # One window tells the filters' counts; the rest of a large binary file would only cost time.
+            self.skipped["binary"] += 1
+            order = SlotOrder(1, order.first, 1)
+        return order, window
+
+    def _window(self, path: str, slot: int) -> Window | None:
+        try:
+            with (self.path / path).open("rb", buffering=0) as file:
+                begin, end = slot_span(slot, os.fstat(file.fileno()).st_size)
+                file.seek(begin)
+                offset, data = cut_slot(file.read(max(0, end - begin)), slot)
         except OSError as error:
             self._skip("unreadable", path, error)
             return None
         if len(data) != WINDOW_BYTES:
-            self.skipped["changed while reading"] += 1
+            self.skipped[CHANGED] += 1
             return None
-        if reject_reason(data) == BINARY:
-            # One window tells the filters' counts; the rest of a large binary file would only cost time.
-            self.skipped["binary"] += 1
-            plan = _Plan(path, 1, plan.first, 1)
-        return plan, self._cut(path, plan.offset(0), data)
-
-    def _window(self, plan: _Plan, turn: int) -> Window | None:
-        offset = plan.offset(turn)
-        try:
-            with (self.path / plan.path).open("rb") as file:
-                file.seek(offset)
-                data = file.read(WINDOW_BYTES)
-        except OSError as error:
-            self._skip("unreadable", plan.path, error)
-            return None
-        if len(data) != WINDOW_BYTES:
-            self.skipped["changed while reading"] += 1
-            return None
-        return self._cut(plan.path, offset, data)
-
-    def _cut(self, path: str, offset: int, data: bytes) -> Window:
-        return Window.cut(data, Provenance(self.name, path, offset, self.licence))
+        kind = PurePosixPath(path).suffix[1:].lower()
+        return Window.cut(data, Provenance(self.name, path, offset, self.licence, kind=kind))
 
     def _skip(self, reason: str, path: str, error: OSError) -> None:
         self.skipped[reason] += 1
         log.info("%s skipped in %s: %s", path, self.name, error)
 
 
+class TextFileSource:
+    """Cuts windows from one large file of lines, such as a log: places far apart first, none twice.
+
+    Nothing but the window's own bytes is read, so neither the file's size nor the length of a line matters. Workers
+    take turns. A file that grows begins anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.skipped: Counter[str] = Counter()
+
+    @property
+    def name(self) -> str:
+        return f"text-lines:{self._path}"
+
+    def windows(self, plan: SourcePlan, resume_from: Cursor | None = None) -> WindowStream:
+        """All windows once.
+
+        Raises:
+            SourceError: not a file, not readable, or shorter than 1,024 bytes.
+        """
+        return WindowStream(self._steps(plan, resume_from or {}), resume_from)
+
+    def _steps(self, plan: SourcePlan, resume_from: Cursor) -> Iterator[tuple[Window, Cursor]]:
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                slots = count_slots(size)
+                if slots == 0:
+                    raise SourceError(f"{self._path} is {TOO_SHORT}: name a file of {WINDOW_BYTES} bytes or more")
+                order = SlotOrder.of(self._path.name, slots, plan.seed)
+                first = resume_from["turn"] if resume_from.get("size") == size else plan.worker
+                for turn in range(first, slots, plan.workers):
+                    slot = order.slot(turn)
+                    begin, end = slot_span(slot, size)
+                    file.seek(begin)
+                    offset, data = cut_slot(file.read(end - begin), slot)
+                    if len(data) != WINDOW_BYTES:
+                        self.skipped[CHANGED] += 1
+                        continue
+                    place = Provenance(self.name, self._path.name, offset, kind=self._path.suffix[1:].lower())
+                    yield Window.cut(data, place), {"size": size, "turn": turn + plan.workers}
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SourceError(f"the source file {self._path} cannot be read ({reason}): name a file of text") from error
+
+
 def python_library() -> FolderSource:
     """The standard library of the running Python: real code, prose and tables that every machine has."""
     return FolderSource(Path(sysconfig.get_paths()["stdlib"]), licence="PSF-2.0")
-
-
-def _plan(path: str, slots: int, seed: int) -> _Plan:
-    """A start that depends on seed and path only, and steps near the golden ratio that reach every slot."""
-    digest = blake2b(f"{seed}\0{path}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    step = max(1, round(slots * _GOLDEN))
-    while math.gcd(step, slots) != 1:
-        step += 1
-    return _Plan(path, slots, int.from_bytes(digest, "little") % slots, step)

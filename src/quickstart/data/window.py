@@ -1,13 +1,17 @@
-"""The unit of data: exactly one model sequence, with where it came from."""
+"""The unit of data: exactly one model sequence, with where it came from; and what yields such units."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from quickstart.chain.ids import Id32, blake2b_256
 
 WINDOW_BYTES = 1024
 """One model sequence: no padding, the smallest bond per claim, nothing in the audit depends on batching."""
+
+Cursor: TypeAlias = dict[str, Any]
+"""Where a source goes on: a small JSON object that only the source that made it can read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +43,46 @@ class Window:
         return cls(data, blake2b_256(data), provenance)
 
 
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """In what order a source is read, and which share of it: workers 0 to `workers` - 1 get disjoint files."""
+
+    seed: int = 0
+    worker: int = 0
+    workers: int = 1
+
+    def share(self, items: list[str]) -> list[str]:
+        """This worker's part of `items`, which all workers must have in the same order."""
+        return items[self.worker :: self.workers]
+
+
+def address_seed(address: Id32) -> int:
+    """The seed of a wallet that names none, so that two that run the same defaults do not score the same windows."""
+    return int.from_bytes(blake2b_256(address)[:7], "little")
+
+
+class WindowStream(Iterator[Window]):
+    """Windows in the order of a plan. `cursor`: what goes on right behind the last window that was given."""
+
+    def __init__(self, steps: Iterator[tuple[Window, Cursor]], resume_from: Cursor | None = None) -> None:
+        self._steps = steps
+        self.cursor = resume_from
+
+    def __next__(self) -> Window:
+        window, self.cursor = next(self._steps)
+        return window
+
+
 class Source(Protocol):
-    """Anything that yields windows, in an order fixed by `seed`; `resume_from` skips that many windows of it."""
+    """Anything that yields windows. The same plan gives the same windows, from any cursor on.
+
+    `skipped`: files that gave nothing, by reason, since the source was opened.
+    """
 
     @property
     def name(self) -> str: ...
 
-    def windows(self, seed: int, resume_from: int = 0) -> Iterator[Window]: ...
+    @property
+    def skipped(self) -> Counter[str]: ...
+
+    def windows(self, plan: SourcePlan, resume_from: Cursor | None = None) -> WindowStream: ...

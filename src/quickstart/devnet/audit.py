@@ -51,16 +51,18 @@ class Auditor:
     """Scores fills in the background as soon as they happen, so that epoch changes need not wait for long.
 
     So it uses the weights of the fill's own epoch, also if a model's owner reveals new ones before reports are due.
+    `exempt`: submitters that are not audited.
     """
 
     scorer: Scorer
     base_url: Callable[[], str]
+    exempt: frozenset[Id32] = frozenset()
     _running: dict[Id32, asyncio.Task[Verdict]] = field(default_factory=dict)
 
     def watch(self, state: ChainState, target_id: Id32) -> None:
         """Starts the audit of a target that was just filled."""
         target = state.target(target_id)
-        if target is not None and target_id not in self._running:
+        if target is not None and target.submitter not in self.exempt and target_id not in self._running:
             self._running[target_id] = asyncio.create_task(self._audit(state, target))
 
     def watch_unaudited(self, state: ChainState) -> None:
@@ -71,7 +73,8 @@ class Auditor:
 
     async def verdicts(self, state: ChainState, fill_epoch: int) -> list[tuple[Id32, Verdict]]:
         """Verdicts on all fills of an epoch. What could not be had the first time is tried once more."""
-        due = [i for i, t in state.targets() if t.status is TargetStatus.FILLED and t.fill_epoch == fill_epoch]
+        filled = [(i, t) for i, t in state.targets() if t.status is TargetStatus.FILLED and t.fill_epoch == fill_epoch]
+        due = [target_id for target_id, target in filled if target.submitter not in self.exempt]
         return [(target_id, await self._verdict(state, target_id)) for target_id in due]
 
     def forget_before(self, state: ChainState) -> None:

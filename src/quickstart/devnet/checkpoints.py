@@ -45,23 +45,26 @@ class Checkpoints:
         """Runs for as long as the node: hands due checkpoints to every listener."""
         while True:
             due, number = await self._due.get()
-            await asyncio.sleep(max(0.0, due - self.clock()) + self.faults.checkpoint_delay_seconds)
+            await asyncio.sleep(max(0.0, due + self.faults.checkpoint_delay_seconds - self.clock()))
             self.published = number
-            if not self.faults.no_checkpoint:
+            if not self.faults.no_checkpoint and not self.faults.take("skip_checkpoints"):
                 for listener in self._listeners:
                     listener.put_nowait(number)
 
     async def listen(self, heartbeat_seconds: float) -> AsyncIterator[tuple[int, Applied | None]]:
-        """Checkpoints as they are published; between them, the last number again and None."""
+        """Checkpoints as they are published; between them, the last one's number again and None."""
         queue: asyncio.Queue[int] = asyncio.Queue()
         self._listeners.add(queue)
+        number = self.published
         try:
             while True:
                 try:
-                    number = await asyncio.wait_for(queue.get(), heartbeat_seconds)
+                    async with asyncio.timeout(heartbeat_seconds):
+                        number = await queue.get()
+                    applied = self.get(number)
                 except TimeoutError:
-                    yield self.published, None
-                else:
-                    yield number, self.get(number)
+                    applied = None
+                await self.faults.streams_speak()
+                yield number, applied
         finally:
             self._listeners.discard(queue)

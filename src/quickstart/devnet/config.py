@@ -3,11 +3,13 @@
 import argparse
 import json
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
 
 from quickstart.chain.protocol import NETWORK_WIDTH, PARAMETERS, Parameters, scaled_threshold
+from quickstart.devnet.rivalry import MOST_RIVALS, WRONG_SEED, add_rivalry, rivalry_of
 from quickstart.errors import SettingsError
 from quickstart.units import SECONDS, SHANNONS_PER_SOMA
 
@@ -33,7 +35,7 @@ class ChainRules:
     `sigma`: standard deviation the difficulty rule counts in. `reward_hits`: fills the reward budget of an
     epoch is divided by. On the network it is `parameters.target_hits_per_epoch`; a scaled devnet aims its
     difficulty at 100 fills but pays what the network pays for one, 12,685,185 shannons, and its budget still
-    holds 86,400 targets."""
+    holds 86,400 targets. `wrong_seed`: a fault, fills spawn targets from another seed than the network's rule."""
 
     parameters: Parameters
     sigma: float = NETWORK_SIGMA
@@ -42,6 +44,7 @@ class ChainRules:
     genesis_pool: int = GENESIS_POOL
     protocol_version: int = PROTOCOL_VERSION
     minimum_z_step: float = 2.0
+    wrong_seed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ class DevnetConfig:
     `width`: of embeddings; None is 64, or the network's 2048 for an unscaled devnet without models.
     `epoch_seconds`: 0 changes epochs on demand only. `index_lag_seconds`: listings and `get_transaction` show
     what was executed that long ago. `checkpoint_seconds`: from execution to the checkpoint that names it.
-    `unknown_object_seconds`: how long a transaction hangs that names an object nobody has seen."""
+    `unknown_object_seconds`: how long a transaction hangs that names an object nobody has seen. `rivals`: simulated
+    submitters, each of which reads the listing every `rival_poll_seconds`. `wrong_seed`: see `ChainRules`."""
 
     width: int | None = None
     models: int = len(MODEL_NAMES)
@@ -68,6 +72,9 @@ class DevnetConfig:
     checkpoint_seconds: float = 0.1
     heartbeat_seconds: float = 0.25
     unknown_object_seconds: float = 90.0
+    rivals: int = 0
+    rival_poll_seconds: float = 1.0
+    wrong_seed: bool = False
     state: Path | None = None
     rpc_port: int = 9000
     faucet_port: int = 9123
@@ -83,6 +90,12 @@ class DevnetConfig:
             raise SettingsError(f"--dim must be at least 1, not {self.dim}")
         if self.targets < 0 or self.epoch_seconds < 0 or self.latency_seconds < 0:
             raise SettingsError("--targets, --epoch-seconds and --latency cannot be negative")
+        if not 0 <= self.rivals <= MOST_RIVALS:
+            raise SettingsError(f"--rivals must be 0 to {MOST_RIVALS}, not {self.rivals}")
+        if self.rivals and self.models != len(MODEL_NAMES):
+            raise SettingsError(f"rivals know all {len(MODEL_NAMES)} models: leave out --models or --rivals")
+        if not 0 < self.rival_poll_seconds < inf:
+            raise SettingsError(f"--rival-poll must be a number of seconds above 0, not {self.rival_poll_seconds}")
 
     @property
     def dim(self) -> int:
@@ -103,13 +116,14 @@ class DevnetConfig:
             target_hits_per_epoch=self.hits_per_epoch or (SCALED_HITS if self.scaled else NETWORK_HITS),
         )
         if not self.scaled:
-            return ChainRules(parameters, reward_hits=parameters.target_hits_per_epoch)
+            return ChainRules(parameters, reward_hits=parameters.target_hits_per_epoch, wrong_seed=self.wrong_seed)
         parameters = replace(
             parameters,
             target_initial_distance_threshold=_scaled(network.target_initial_distance_threshold, self.dim),
             target_min_distance_threshold=_scaled(network.target_min_distance_threshold, self.dim),
         )
-        return ChainRules(parameters, sigma=NETWORK_SIGMA * float(np.sqrt(NETWORK_WIDTH / self.dim)))
+        sigma = NETWORK_SIGMA * float(np.sqrt(NETWORK_WIDTH / self.dim))
+        return ChainRules(parameters, sigma=sigma, wrong_seed=self.wrong_seed)
 
     def chain_settings(self) -> dict[str, object]:
         """What the chain itself depends on: a state folder can only be continued with the same."""
@@ -120,13 +134,15 @@ class DevnetConfig:
             "hits_per_epoch": self.rules().parameters.target_hits_per_epoch,
             "epoch_seconds": self.epoch_seconds,
             "scaled": self.scaled,
+            **({"wrong_seed": True} if self.wrong_seed else {}),
         }
 
     def arguments(self) -> list[str]:
         """The command line that gives this configuration (`state` excepted: the process adds its own
         folder)."""
         given = [f"--{name}={value}" for name, value in self._options().items() if value is not None]
-        return [*given, *([] if self.scaled else ["--unscaled"])]
+        given += [] if self.scaled else ["--unscaled"]
+        return given + ([f"--fault={WRONG_SEED}"] if self.wrong_seed else [])
 
     def _options(self) -> dict[str, object]:
         return {
@@ -143,6 +159,8 @@ class DevnetConfig:
             "index-lag": self.index_lag_seconds,
             "checkpoint": self.checkpoint_seconds,
             "unknown-object-seconds": self.unknown_object_seconds,
+            "rivals": self.rivals,
+            "rival-poll": self.rival_poll_seconds,
             "rpc-port": self.rpc_port,
             "faucet-port": self.faucet_port,
             "scoring-port": self.scoring_port,
@@ -224,6 +242,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--unknown-object-seconds", type=float, default=default.unknown_object_seconds, metavar="S",
         help="how long a transaction that names an unknown object hangs (90)")  # fmt: skip
+    add_rivalry(parser)
     for name in ("rpc", "faucet", "scoring", "admin"):
         port = getattr(default, f"{name}_port")
         add(f"--{name}-port", type=int, default=port, metavar="PORT", help=f"{name} port, 0: any ({port})")
@@ -251,6 +270,7 @@ def config_from(args: argparse.Namespace) -> DevnetConfig:
         checkpoint_seconds=args.checkpoint,
         unknown_object_seconds=args.unknown_object_seconds * SECONDS,
         state=args.state,
+        **rivalry_of(args),
         rpc_port=args.rpc_port,
         faucet_port=args.faucet_port,
         scoring_port=args.scoring_port,

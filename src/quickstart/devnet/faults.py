@@ -17,7 +17,10 @@ class Faults:
     reply_lost: so many transactions are applied, and then their connection is aborted without a reply.
     checkpoint_delay_seconds: checkpoints come so much later.
     no_checkpoint: checkpoints are not published at all.
+    skip_checkpoints: so many checkpoints are left out of every stream.
     end_streams: so many checkpoint streams end at their next message.
+    stream_silence_seconds: when set, checkpoint streams say nothing for so long.
+    no_stream: new subscriptions are refused, as by a node that does not offer them.
     target_stolen: so many submissions find that another key has just filled their target.
     audit_verdict: "fraud" or "honest" instead of what the audit finds; "" for the truth.
     rpc_unavailable, rpc_exhausted: so many gRPC calls answer Unavailable (503) or ResourceExhausted (429).
@@ -30,7 +33,10 @@ class Faults:
     reply_lost: int = 0
     checkpoint_delay_seconds: float = 0.0
     no_checkpoint: bool = False
+    skip_checkpoints: int = 0
     end_streams: int = 0
+    stream_silence_seconds: float = 0.0
+    no_stream: bool = False
     target_stolen: int = 0
     audit_verdict: str = ""
     rpc_unavailable: int = 0
@@ -40,6 +46,7 @@ class Faults:
     retry_after_seconds: int | None = None
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     _frozen_until: float = field(default=0.0, repr=False)
+    _silent_until: float = field(default=0.0, repr=False)
 
     def update(self, values: dict[str, Any]) -> None:
         """Sets switches by name.
@@ -56,6 +63,8 @@ class Faults:
             setattr(self, name, value)
         if "freeze_seconds" in values:
             self._frozen_until = self.clock() + self.freeze_seconds
+        if "stream_silence_seconds" in values:
+            self._silent_until = self.clock() + self.stream_silence_seconds
 
     def as_dict(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name in _NAMES}
@@ -70,7 +79,14 @@ class Faults:
 
     async def thawed(self) -> None:
         """Returns when the node is not frozen."""
-        left = self._frozen_until - self.clock()
+        await self._until(self._frozen_until)
+
+    async def streams_speak(self) -> None:
+        """Returns when checkpoint streams are not silent."""
+        await self._until(self._silent_until)
+
+    async def _until(self, moment: float) -> None:
+        left = moment - self.clock()
         if left > 0:
             await asyncio.sleep(left)
 

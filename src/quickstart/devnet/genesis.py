@@ -41,15 +41,23 @@ def packaged_model(name: str) -> PackagedModel:
     Raises:
         StateError: the file is missing from the installation.
     """
+    key = blake2b_256(f"quickstart devnet weights {name}".encode())
+    return PackagedModel(name, encrypt(packaged_weights(name), key), key)
+
+
+def packaged_weights(name: str) -> bytes:
+    """The safetensors file of one of the small models.
+
+    Raises:
+        StateError: it is missing from the installation.
+    """
     file = resources.files("quickstart.devnet") / "weights" / f"{name}.safetensors"
     try:
-        plain = file.read_bytes()
+        return file.read_bytes()
     except FileNotFoundError:
         raise StateError(
             f"the devnet's model {name} is missing from the installation: install quickstart again"
         ) from None
-    key = blake2b_256(f"quickstart devnet weights {name}".encode())
-    return PackagedModel(name, encrypt(plain, key), key)
 
 
 def genesis(config: DevnetConfig, chain_id: Id32, now_ms: int) -> ChainState:

@@ -56,13 +56,17 @@ ChainInput = SignedTransaction | FaucetRequest | EpochEnd
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What one input did: the digest that names it, the ids it touched, and a transaction's effects."""
+    """What one input did: the digest that names it, the ids it touched, and a transaction's effects.
+
+    `ends_epoch`: it was a system transaction that made `epoch` the current one.
+    """
 
     digest: Id32
     epoch: int
     time_ms: int
     object_ids: tuple[Id32, ...]
     effects: Effects | None
+    ends_epoch: bool = False
 
 
 def decode_input(encoded: bytes) -> ChainInput:
@@ -96,7 +100,7 @@ def apply(state: ChainState, given: ChainInput) -> Applied:
     """
     if isinstance(given, EpochEnd):
         change = advance_epoch(state, given.time_ms)
-        return Applied(change.digest, state.epoch, given.time_ms, change.target_ids, None)
+        return Applied(change.digest, state.epoch, given.time_ms, change.target_ids, None, ends_epoch=True)
     if isinstance(given, FaucetRequest):
         digest, coins = faucet(state, given.address, given.amount, given.coins)
         return Applied(digest, state.epoch, given.time_ms, tuple(coin.object_id for coin in coins), None)

@@ -5,12 +5,13 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from quickstart.chain import bcs
 from quickstart.chain.ids import Id32, blake2b_256, format_digest, format_id
-from quickstart.chain.objects import TargetStatus
+from quickstart.chain.objects import TargetContents, TargetStatus
 from quickstart.chain.transactions import ReportSubmission, SubmitData, TransactionData
 from quickstart.devnet.audit import Auditor
 from quickstart.devnet.checkpoints import Checkpoints
@@ -23,6 +24,7 @@ from quickstart.devnet.index import Index
 from quickstart.devnet.inputs import Applied, ChainInput, EpochEnd, FaucetRequest, SignedTransaction, apply
 from quickstart.devnet.journal import Header, Journal
 from quickstart.devnet.keys import DevnetKey, devnet_key
+from quickstart.devnet.rivals import Rival, rival_addresses
 from quickstart.devnet.scorer import Scorer
 from quickstart.devnet.state import ChainState
 from quickstart.errors import StateError
@@ -48,7 +50,7 @@ class Node:
         self.index = Index(config.index_lag_seconds)
         self.checkpoints = Checkpoints(config.checkpoint_seconds, self.faults, time.monotonic)
         self.scorer = Scorer(config.state / "blobs" if config.state else None)
-        self.auditor = Auditor(self.scorer, lambda: self.base_url)
+        self.auditor = Auditor(self.scorer, lambda: self.base_url, exempt=rival_addresses())
         self._journal: Journal | None = None
         self._locks: dict[tuple[Id32, int], Id32] = {}
         self._in_flight: dict[Id32, asyncio.Task[Effects]] = {}
@@ -84,6 +86,9 @@ class Node:
         self._tasks = [asyncio.create_task(self.checkpoints.publish())]
         if self.config.epoch_seconds:
             self._tasks.append(asyncio.create_task(self._age()))
+        number, poll_seconds = self.config.rivals, self.config.rival_poll_seconds
+        for place in range(number):
+            self._tasks.append(asyncio.create_task(Rival(self, place, number, poll_seconds).run()))
         if self.config.audit:
             self.auditor.watch_unaudited(self.state)
 
@@ -157,6 +162,12 @@ class Node:
                     text += f" {unknown.message}"
                     raise Refusal(RefusalCode.UNAVAILABLE, text) from None
             await asyncio.sleep(min(left, UNKNOWN_OBJECT_POLL_SECONDS))
+
+    def open_targets(self) -> Iterator[tuple[Id32, TargetContents]]:
+        """What a listing shows as open in this epoch, as of a moment ago."""
+        for (_, epoch, target_id), target in self.index.targets(time.monotonic()):
+            if target.status is TargetStatus.OPEN and epoch == self.index.epoch:
+                yield target_id, target
 
     def give(self, address: Id32, amount: int, coins: int) -> Applied:
         """The faucet.

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from quickstart.child_environment import without_secrets
 from quickstart.devnet.config import DevnetConfig, DevnetUrls
 from quickstart.errors import StateError
 
@@ -47,7 +48,7 @@ class DevnetProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+                env={**without_secrets(os.environ), "OPENBLAS_NUM_THREADS": "1"},
             )
         assert self._process.stdout is not None
         try:

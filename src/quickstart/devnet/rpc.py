@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from quickstart.chain import bcs
 from quickstart.chain.ids import (
+    SYSTEM_STATE_ID,
     ZERO_ID,
     address_of,
     blake2b_256,
@@ -185,13 +186,10 @@ class Rpc:
         """First and last checkpoint and times of an epoch, from the checkpoints of the changes around it."""
         message.first_checkpoint = 0
         for sequence, applied in enumerate(self._node.checkpoints.log, start=1):
-            is_change = applied.digest == blake2b_256(
-                b"EpochChange::" + self._node.state.chain_id + bcs.u64(applied.epoch)
-            )
-            if is_change and applied.epoch == number:
+            if applied.ends_epoch and applied.epoch == number:
                 message.first_checkpoint = sequence + 1
                 message.start.CopyFrom(timestamp(applied.time_ms))
-            if is_change and applied.epoch == number + 1:
+            if applied.ends_epoch and applied.epoch == number + 1:
                 message.last_checkpoint = sequence
                 message.end.CopyFrom(timestamp(applied.time_ms))
 
@@ -245,6 +243,8 @@ class Rpc:
     async def subscribe_checkpoints(
         self, request: pb.SubscribeCheckpointsRequest, context: Context
     ) -> AsyncIterator[pb.SubscribeCheckpointsResponse]:
+        if self._node.faults.no_stream:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "unknown service soma.rpc.SubscriptionService")
         # The SDK sends nothing else before it has seen the headers of this stream.
         await context.send_initial_metadata(())
         tree = _mask(request, "sequence_number")
@@ -274,9 +274,21 @@ def _executed(effects: Effects | None) -> pb.ExecutedTransaction:
 def _listed(applied: Applied) -> pb.ExecutedTransaction:
     """A transaction as checkpoints list it: changed objects without `0x` and without types (§16)."""
     message = pb.ExecutedTransaction(digest=format_digest(applied.digest))
-    if applied.effects is not None:
+    if applied.effects is None:
+        message.effects.CopyFrom(_system_effects(applied))
+    else:
         message.effects.CopyFrom(effects_message(applied.effects))
-        for change in message.effects.changed_objects:
-            change.object_id = change.object_id.removeprefix("0x")
-            change.ClearField("object_type")
+    for change in message.effects.changed_objects:
+        change.object_id = change.object_id.removeprefix("0x")
+        change.ClearField("object_type")
+    return message
+
+
+def _system_effects(applied: Applied) -> pb.TransactionEffects:
+    """What a checkpoint shows of an input that is no transaction of a user: the objects it made, by id alone."""
+    message = pb.TransactionEffects(status=pb.ExecutionStatus(success=True), epoch=applied.epoch)
+    for object_id in applied.object_ids:
+        message.changed_objects.add(object_id=format_id(object_id), id_operation=pb.ChangedObject.OP_CREATED)
+    if applied.ends_epoch:
+        message.changed_objects.add(object_id=format_id(SYSTEM_STATE_ID), id_operation=pb.ChangedObject.OP_NONE)
     return message

@@ -16,6 +16,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
 
+from quickstart.child_environment import secrets_hidden
 from quickstart.errors import QuickstartError, StateError, WeightsError
 from quickstart.executors.base import ScoreAnswer, ScoreDone, ScoreFailed, ScoreRequest
 
@@ -27,12 +28,16 @@ MODELS_IN_MEMORY = 8
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker process needs to know once. Folders are those of the bank and of the weights cache."""
+    """What a worker process needs to know once. Folders are those of the bank and of the weights cache.
+
+    `private_hosts`: whether models may lie on this machine or in a private network, as on a devnet.
+    """
 
     bank: Path
     weights: Path
     weights_cache_bytes: int
     engine: str
+    private_hosts: bool = False
 
 
 class LocalExecutor:
@@ -65,7 +70,7 @@ class LocalExecutor:
         self._pool = None
 
     def spawn(self, request: ScoreRequest) -> None:
-        with _deaf_children():
+        with secrets_hidden(), _deaf_children():
             if self._pool is None:
                 self._pool = self._new_pool()
             try:
@@ -116,11 +121,13 @@ class _Worker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         from quickstart.bank import Bank
+        from quickstart.scoring.download import Downloader
         from quickstart.scoring.engines import create_engine
         from quickstart.scoring.weights_store import WeightsStore
 
         self.bank = Bank(settings.bank)
-        self.store = WeightsStore(settings.weights, settings.weights_cache_bytes)
+        downloader = Downloader(private_hosts=settings.private_hosts)
+        self.store = WeightsStore(settings.weights, settings.weights_cache_bytes, downloader)
         self.engine = create_engine(settings.engine)
         self.models: dict[bytes, object] = {}
 
@@ -151,9 +158,9 @@ def _start_worker(settings: WorkerSettings) -> None:
 
     global _worker
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    threadpool_limits(1)
     os.nice(5)
     _worker = _Worker(settings)
+    threadpool_limits(1)  # of every library that is loaded by now
 
 
 def _end_with_parent() -> None:

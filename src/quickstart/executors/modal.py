@@ -7,8 +7,9 @@ them up again, so that nothing is scored twice.
 import logging
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol
@@ -17,7 +18,8 @@ import modal
 
 from quickstart.chain.ids import Id32
 from quickstart.executors.base import ScoreAnswer, ScoreDone, ScoreFailed, ScoreRequest
-from quickstart.modal_app.messages import Message, answer_to, name_of, score_message, weights_message
+from quickstart.modal_app.attempts import alive_seconds, noted, to_give_up
+from quickstart.modal_app.messages import Message, answer_to, failure, name_of, score_message, weights_message
 from quickstart.modal_app.names import GPU_CALLS
 from quickstart.modal_app.spending import Spending
 from quickstart.modal_app.store import Store
@@ -25,6 +27,9 @@ from quickstart.modal_app.store import Store
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+LOOK_SECONDS = 10.0
+"""How often, while calls are in flight, it is looked who works on them and what that costs."""
+
 PATIENCE = 120
 """Polls in a row that Modal may fail before the run ends: a minute."""
 
@@ -36,6 +41,8 @@ class Call(Protocol):
     def object_id(self) -> str: ...
 
     def get(self, timeout: float | None = None) -> Any: ...
+
+    def cancel(self, terminate_containers: bool = False) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,20 @@ class _Fetch:
     waiting: list[ScoreRequest] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Scoring:
+    """A scoring call in flight. Its id is kept here: a call that was attached by its id does not tell it."""
+
+    request: ScoreRequest
+    call: Call
+    call_id: str
+
+
 class ModalExecutor:
     """`containers` GPUs at most. `take_in` brings new segments into the bank before their answers are handed out.
 
-    `room`: calls that may be in flight at once for the dollars that are left, until `spending` is asked again.
+    `room`: calls that may be in flight at once for the dollars that are left, until `spending` is asked again. Every
+    `poll_seconds` calls are started and collected, every `look_seconds` those at work are looked after.
     """
 
     def __init__(
@@ -69,6 +86,8 @@ class ModalExecutor:
         containers: int,
         room: int,
         take_in: Callable[[], None],
+        poll_seconds: float = POLL_SECONDS,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._remote = remote
         self._store = store
@@ -80,9 +99,12 @@ class ModalExecutor:
         self._wanted: deque[ScoreRequest] = deque()
         self._weights: dict[Id32, Id32] = {}
         self._fetching: dict[Id32, _Fetch] = {}
-        self._running: dict[str, tuple[ScoreRequest, Call]] = {}
+        self._running: dict[str, _Scoring] = {}
         self._failure: BaseException | None = None
         self._room = room
+        self._poll_seconds = poll_seconds
+        self._look_seconds = look_seconds
+        self._look_due = 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="modal calls", daemon=True)
 
@@ -117,7 +139,7 @@ class ModalExecutor:
 
     def _work(self) -> None:
         failed = 0
-        while not self._ended.wait(POLL_SECONDS):
+        while not self._ended.wait(self._poll_seconds):
             try:
                 self._step()
                 failed = 0
@@ -135,6 +157,8 @@ class ModalExecutor:
             self._start(self._wanted[0])
             self._wanted.popleft()
         self._collect_weights()
+        if self._running and time.monotonic() >= self._look_due:
+            self._look_after()
         self._collect_scores()
         self._room = self._spending.shards_left
 
@@ -152,10 +176,12 @@ class ModalExecutor:
         earlier = self._store.get(slot, None)
         if earlier is not None:
             log.info("scoring of shard %s goes on as %s", request.shard, earlier)
-            self._running[slot] = request, self._remote.attach(earlier)
+            self._running[slot] = _Scoring(request, self._remote.attach(earlier), earlier)
             return
-        call = self._remote.score(score_message(request, weights))
-        self._running[slot] = request, call
+        others = dict.fromkeys(self._weights.get(scoring.request.weights_id) for scoring in self._running.values())
+        soon = [other for other in others if other is not None and other != weights]
+        call = self._remote.score(score_message(request, weights, soon))
+        self._running[slot] = _Scoring(request, call, call.object_id)
         self._store.put(slot, call.object_id)
 
     def _collect_weights(self) -> None:
@@ -173,24 +199,46 @@ class ModalExecutor:
 
     def _collect_scores(self) -> None:
         done: list[tuple[str, Message]] = []
-        for slot, (_, call) in self._running.items():
-            message = _result(call)
+        for slot, scoring in self._running.items():
+            message = _result(scoring.call)
             if message is not None:
                 done.append((slot, message))
+        if done:
+            # Before these calls are forgotten: perhaps one was begun by a container that was lost.
+            self._look_after(done={slot for slot, _ in done})
         if any("failed" not in message for _, message in done):
             self._take_in()
         for slot, message in done:
-            request, _ = self._running[slot]
-            if "container" in message:
-                self._spending.record(message["container"], message["alive_seconds"], message["seconds"])
-            self._store.pop(slot, None)
-            del self._running[slot]
-            answer = answer_to(request, message)
-            if isinstance(answer, ScoreDone) and not answer.windows:
-                log.info("shard %s was scored before", request.shard)
-            if isinstance(answer, ScoreFailed) and not answer.model_at_fault:
-                self._weights.pop(request.weights_id, None)  # perhaps they were dropped from the volume: ask again
-            self._answers.put(answer)
+            self._end(slot, message)
+
+    def _end(self, slot: str, message: Message) -> None:
+        request = self._running[slot].request
+        if "container" in message:
+            self._spending.scored(message["container"], message["alive_seconds"], message["seconds"])
+        self._store.pop(slot, None)
+        del self._running[slot]
+        answer = answer_to(request, message)
+        if isinstance(answer, ScoreDone) and not answer.windows:
+            log.info("shard %s was scored before", request.shard)
+        if isinstance(answer, ScoreFailed) and not answer.model_at_fault:
+            self._weights.pop(request.weights_id, None)  # perhaps they were dropped from the volume: ask again
+        self._answers.put(answer)
+
+    def _look_after(self, done: Set[str] = frozenset()) -> None:
+        """Counts what the containers at work have cost so far, and ends calls that must not go on; not those of `done`
+        slots, which have ended.
+        """
+        self._look_due = time.monotonic() + self._look_seconds
+        now = time.time()
+        attempts = noted(self._store, now)
+        slots = {scoring.call_id: slot for slot, scoring in self._running.items()}
+        self._spending.lived(alive_seconds(attempts, slots.keys(), now))
+        in_flight = {call_id for call_id, slot in slots.items() if slot not in done}
+        for call_id, reason in to_give_up(attempts, in_flight, self._spending.capped).items():
+            scoring = self._running[slots[call_id]]
+            log.warning("scoring of shard %s is given up: %s", scoring.request.shard, reason)
+            scoring.call.cancel(terminate_containers=True)
+            self._end(slots[call_id], failure(reason, model_at_fault=False))
 
 
 def _result(call: Call) -> Message | None:

@@ -5,7 +5,7 @@ transaction keeps only the base fee; a claim creates coins in the order submitte
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quickstart.chain.coins import Coin, CoinChanges, proven_changes
 from quickstart.chain.effects import Effects
@@ -13,6 +13,9 @@ from quickstart.chain.ids import Id32, derive_id
 from quickstart.chain.protocol import Parameters
 from quickstart.ledger.records import FillState, Intent, IntentKind, Movement
 from quickstart.units import basis_points
+
+_RECEIPTS = {IntentKind.CREATE_MODEL: 2, IntentKind.ADD_STAKE: 0}
+"""Which of the objects that a transaction creates is the receipt of a stake (§2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,15 @@ def account(intent: Intent, effects: Effects, owner: Id32) -> Account:
             received, state = _claim_income(intent.details, effects, owner)
             candidates |= {coin_id: [amount] for coin_id, (_, amount) in received.items()}
             movements = tuple(Movement(item, amount) for item, amount in received.values())
-    return Account(proven_changes(effects, owner, candidates), fees + movements, state)
+        elif intent.kind in (IntentKind.CREATE_MODEL, IntentKind.ADD_STAKE):
+            stake = int(intent.details["stake"])
+            candidates[gas[0].coin_id] = [gas_balance - stake]
+            movements = (Movement("stake", -stake),)
+    changes = proven_changes(effects, owner, candidates)
+    if intent.kind in _RECEIPTS:
+        # The stake's receipt is ours too, and no coin.
+        changes = replace(changes, unproven=changes.unproven - {derive_id(effects.digest, _RECEIPTS[intent.kind])})
+    return Account(changes, fees + movements, state)
 
 
 def _gas_coins(intent: Intent) -> tuple[tuple[Coin, ...], tuple[Coin, ...]]:

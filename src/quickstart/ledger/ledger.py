@@ -12,6 +12,8 @@ from quickstart.chain.ids import Id32, derive_id
 from quickstart.chain.transactions import ObjectRef
 from quickstart.errors import StateError
 from quickstart.ledger.records import (
+    Alarm,
+    AlarmKind,
     EpochReport,
     Fill,
     FillState,
@@ -19,7 +21,10 @@ from quickstart.ledger.records import (
     IntentKind,
     IntentStatus,
     Movement,
+    Origin,
     Published,
+    Submission,
+    Timing,
 )
 from quickstart.ledger.schema import connect
 
@@ -134,6 +139,11 @@ class Ledger:
         rows = self._rows("SELECT * FROM intents WHERE status = 'pending' ORDER BY created_ms, rowid")
         return tuple(self._intent(row) for row in rows)
 
+    def landed(self, kind: IntentKind) -> tuple[tuple[Intent, int], ...]:
+        """Intents of `kind` that landed, each with the epoch it was executed in, oldest first."""
+        query = "SELECT * FROM intents WHERE kind = ? AND status = 'landed' ORDER BY settled_ms, digest"
+        return tuple((self._intent(row), int(row["executed_epoch"])) for row in self._rows(query, kind.value))
+
     def live_subjects(self, kind: IntentKind) -> frozenset[Id32]:
         """Targets that a pending or landed intent of `kind` is about."""
         query = "SELECT subject FROM intents WHERE kind = ? AND status IN ('pending', 'landed') AND subject IS NOT NULL"
@@ -153,6 +163,14 @@ class Ledger:
         """Targets for which an intent of `kind` made in `epoch` executed and failed: somebody else has them."""
         query = "SELECT subject FROM intents WHERE kind = ? AND status = 'failed' AND epoch = ? AND subject IS NOT NULL"
         return frozenset(row["subject"] for row in self._figures(query, kind.value, epoch))
+
+    def submissions(self) -> tuple[Submission, ...]:
+        """Every submission that may have landed, oldest first."""
+        query = "SELECT * FROM intents WHERE kind = 'submit' AND status IN ('pending', 'landed') ORDER BY created_ms"
+        return tuple(
+            Submission(row["subject"], row["digest"], row["epoch"], json.loads(row["details"]))
+            for row in self._rows(query)
+        )
 
     def _intent(self, row: sqlite3.Row) -> Intent:
         coins = self._rows("SELECT * FROM intent_coins WHERE digest = ? ORDER BY rowid", row["digest"])
@@ -216,9 +234,7 @@ class Ledger:
 
     def add_fills(self, fills: Iterable[Fill]) -> None:
         """Adds fills the ledger does not have yet."""
-        rows = [
-            (f.target_id, f.digest, f.epoch, f.reward, f.bond, f.window, f.latency_ms, f.state.value) for f in fills
-        ]
+        rows = [(f.target_id, f.digest, f.epoch, f.reward, f.bond, f.window, f.state.value, f.url) for f in fills]
         with self._transaction() as database:
             database.executemany("INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -229,6 +245,19 @@ class Ledger:
     def fills(self, state: FillState | None = None) -> tuple[Fill, ...]:
         rows = self._rows("SELECT * FROM fills WHERE ?1 IS NULL OR state = ?1 ORDER BY epoch, target_id", state)
         return tuple(Fill(**{**dict(row), "state": FillState(row["state"])}) for row in rows)
+
+    def add_timing(self, timing: Timing) -> None:
+        with self._transaction() as database:
+            values = tuple(getattr(timing, name) for name in Timing.__dataclass_fields__)
+            database.execute("INSERT OR IGNORE INTO timings VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def timings(self, since_epoch: int = 0) -> tuple[Timing, ...]:
+        """Of the fills of `since_epoch` and later."""
+        rows = self._rows(
+            "SELECT timings.* FROM timings JOIN fills USING (target_id) WHERE epoch >= ? ORDER BY landed_ms",
+            since_epoch,
+        )
+        return tuple(Timing(**{**dict(row), "origin": Origin(row["origin"])}) for row in rows)
 
     def hits(self, epoch: int) -> int:
         """Targets we filled in one epoch."""
@@ -251,9 +280,10 @@ class Ledger:
     # -- epochs, published windows, weights
 
     def report_epoch(self, report: EpochReport) -> None:
-        values = tuple(getattr(report, name) for name in EpochReport.__dataclass_fields__)
+        names = tuple(EpochReport.__dataclass_fields__)
+        query = f"INSERT OR REPLACE INTO epochs ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
         with self._transaction() as database:
-            database.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            database.execute(query, tuple(getattr(report, name) for name in names))
 
     def epoch_reports(self) -> tuple[EpochReport, ...]:
         return tuple(EpochReport(**dict(row)) for row in self._rows("SELECT * FROM epochs ORDER BY epoch"))
@@ -277,9 +307,39 @@ class Ledger:
                 (published.window, published.url, published.size, published.verified_ms),
             )
 
-    def published(self) -> Mapping[Id32, Published]:
-        rows = self._rows("SELECT * FROM published")
-        return {row["window"]: Published(**dict(row)) for row in rows}
+    def published(self) -> tuple[Published, ...]:
+        """Every public copy that was made, by window and address."""
+        return tuple(Published(**dict(row)) for row in self._rows("SELECT * FROM published ORDER BY window, url"))
+
+    def forget_published(self, windows: Iterable[Id32]) -> None:
+        with self._transaction() as database:
+            database.executemany("DELETE FROM published WHERE window = ?", [(window,) for window in windows])
+
+    # -- alarms
+
+    def raise_alarm(self, alarm: Alarm) -> bool:
+        """Keeps an alarm, unless one of its kind and subject is open already; whether it is new."""
+        with self._transaction() as database:
+            cursor = database.execute(
+                "INSERT OR IGNORE INTO alarms VALUES (?, ?, ?, ?, NULL)",
+                (alarm.kind.value, alarm.subject, alarm.message, alarm.raised_ms),
+            )
+            return cursor.rowcount > 0
+
+    def clear_alarms(self, kind: AlarmKind, at_ms: int, subject: str | None = None) -> bool:
+        """Closes what is open of a kind (and a subject); whether anything was."""
+        with self._transaction() as database:
+            cursor = database.execute(
+                "UPDATE alarms SET cleared_ms = ?1 "
+                "WHERE kind = ?2 AND (?3 IS NULL OR subject = ?3) AND cleared_ms IS NULL",
+                (at_ms, kind.value, subject),
+            )
+            return cursor.rowcount > 0
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Every alarm there ever was, oldest first; `cleared_ms` is None for open ones."""
+        rows = self._rows("SELECT * FROM alarms ORDER BY raised_ms, kind, subject")
+        return tuple(Alarm(**{**dict(row), "kind": AlarmKind(row["kind"])}) for row in rows)
 
     def name_weights(self, weights_id: Id32, weights_checksum: Id32) -> None:
         """Remembers which weights an encrypted file and its key hold, so that a restart need not fetch it to know.
@@ -292,6 +352,33 @@ class Ledger:
     def weights_names(self) -> Mapping[Id32, Id32]:
         rows = self._rows("SELECT * FROM model_weights")
         return {row["encrypted_checksum"]: row["weights_checksum"] for row in rows}
+
+    # -- scoring
+
+    def add_scoring(self, scored: Iterable[tuple[Id32, int, float]]) -> None:
+        """Adds to what each model has scored: its weights checksum, windows, and the GPU seconds they took."""
+        with self._transaction() as database:
+            database.executemany(
+                "INSERT INTO scoring VALUES (?, ?, ?) ON CONFLICT (weights_checksum) "
+                "DO UPDATE SET windows = windows + excluded.windows, seconds = seconds + excluded.seconds",
+                list(scored),
+            )
+
+    def scoring(self) -> Mapping[Id32, tuple[int, float]]:
+        """Windows and GPU seconds so far, by weights checksum."""
+        rows = self._rows("SELECT * FROM scoring")
+        return {row["weights_checksum"]: (row["windows"], row["seconds"]) for row in rows}
+
+    def keep_outlook(self, epoch: int, outlook: Mapping[str, Any]) -> None:
+        """Remembers which targets were expected last, so that scoring can be planned without the network."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM outlooks WHERE epoch < ?", (epoch,))
+            database.execute("INSERT OR REPLACE INTO outlooks VALUES (?, ?)", (epoch, json.dumps(outlook)))
+
+    def outlook(self) -> Mapping[str, Any] | None:
+        """What `keep_outlook` kept last."""
+        rows = self._rows("SELECT outlook FROM outlooks ORDER BY epoch DESC LIMIT 1")
+        return json.loads(rows[0]["outlook"]) if rows else None
 
     # -- plumbing
 

@@ -14,6 +14,10 @@ class IntentKind(StrEnum):
     CLAIM = "claim"
     SPLIT = "split"
     MERGE = "merge"
+    CREATE_MODEL = "create"
+    COMMIT = "commit"
+    REVEAL = "reveal"
+    ADD_STAKE = "stake"
 
 
 class IntentStatus(StrEnum):
@@ -29,7 +33,8 @@ class IntentStatus(StrEnum):
 class Intent:
     """One signed transaction, durable before it is sent.
 
-    `subject`: the target a submission or claim is about; at most one intent per kind and subject is alive.
+    `subject`: the target a submission or claim is about, the commitment a commit or reveal is about; at most one intent
+    per kind and subject is alive.
     `coins`: every coin version it names, with its balance then. `details`: JSON-ready facts for the books.
     """
 
@@ -41,6 +46,16 @@ class Intent:
     signed: bytes
     coins: tuple[Coin, ...]
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A window given to a target, and what was noted then: its checksum (`window`), its `provenance`, ..."""
+
+    target_id: Id32
+    digest: Id32
+    epoch: int
+    details: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +74,7 @@ class FillState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """A target we filled. `latency_ms`: from first sight of the target to the landed submission."""
+    """A target we filled. `url`: where the bytes that its bond rests on are read; None if older."""
 
     target_id: Id32
     digest: Id32 | None
@@ -67,15 +82,43 @@ class Fill:
     reward: int
     bond: int
     window: Id32 | None
-    latency_ms: int | None
     state: FillState = FillState.FILLED
+    url: str | None = None
+
+
+class Origin(StrEnum):
+    """How we came to know a target: spawned by a fill of ours, by one of somebody else's on the checkpoint stream, or
+    found in a listing, as those that an epoch begins with are.
+    """
+
+    OWN = "own"
+    OTHERS = "others"
+    LISTED = "listed"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The way of one landed submission, ms since 1970 by our clock; `birth_ms` by the chain's, None where unknown.
+
+    The target was born, known to us, matched with the bank, and our transaction was signed and executed.
+    """
+
+    target_id: Id32
+    origin: Origin
+    birth_ms: int | None
+    known_ms: int
+    matched_ms: int
+    signed_ms: int
+    landed_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
     """One epoch of submitting: what was on the board, what the bank could fill (checked afterwards), what we filled.
 
-    `missed`: fillable and not filled by us. `ended_by`: `exhausted`, or the cap that stopped the epoch.
+    `fillable` counts the latest few thousand of the targets that were seen. `lost`: somebody else was first, before or
+    after we had sent something. `missed`: fillable, and open to the end. `ended_by`: `exhausted`, or the cap that
+    stopped the epoch.
     """
 
     epoch: int
@@ -83,8 +126,27 @@ class EpochReport:
     targets_seen: int
     fillable: int
     filled: int
+    lost: int
     missed: int
     ended_by: str
+
+
+class AlarmKind(StrEnum):
+    """`UNREADABLE`: the public copy of a window that a bond rests on. `UNKNOWN_VERSION`: nothing is signed."""
+
+    UNREADABLE = "unreadable"
+    UNKNOWN_VERSION = "unknown_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something a person should see to. One of a kind and subject is open at a time; times in ms since 1970."""
+
+    kind: AlarmKind
+    subject: str
+    message: str
+    raised_ms: int
+    cleared_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,54 @@ MIGRATIONS: tuple[str, ...] = (
         verified_ms INTEGER NOT NULL
     ) STRICT;
     """,
+    # A public address may change while bonds still rest on the old one: copies are kept by address, fills name theirs.
+    """
+    CREATE TABLE alarms (
+        kind TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        message TEXT NOT NULL,
+        raised_ms INTEGER NOT NULL,
+        cleared_ms INTEGER
+    ) STRICT;
+    CREATE UNIQUE INDEX one_open_alarm ON alarms (kind, subject) WHERE cleared_ms IS NULL;
+
+    ALTER TABLE fills ADD COLUMN url TEXT;
+    CREATE TABLE copies (
+        window BLOB NOT NULL,
+        url TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        verified_ms INTEGER NOT NULL,
+        PRIMARY KEY (window, url)
+    ) STRICT;
+    INSERT INTO copies SELECT window, url, size, verified_ms FROM published;
+    DROP TABLE published;
+    ALTER TABLE copies RENAME TO published;
+    """,
+    """
+    ALTER TABLE fills DROP COLUMN latency_ms;
+    ALTER TABLE epochs ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE timings (
+        target_id BLOB PRIMARY KEY,
+        origin TEXT NOT NULL CHECK (origin IN ('own', 'others', 'listed')),
+        birth_ms INTEGER,
+        known_ms INTEGER NOT NULL,
+        matched_ms INTEGER NOT NULL,
+        signed_ms INTEGER NOT NULL,
+        landed_ms INTEGER NOT NULL
+    ) STRICT;
+    """,
+    """
+    CREATE TABLE scoring (
+        weights_checksum BLOB PRIMARY KEY,
+        windows INTEGER NOT NULL,
+        seconds REAL NOT NULL
+    ) STRICT;
+
+    CREATE TABLE outlooks (
+        epoch INTEGER PRIMARY KEY,
+        outlook TEXT NOT NULL
+    ) STRICT;
+    """,
     """
     CREATE INDEX failed_intents ON intents (kind, epoch, subject) WHERE status = 'failed';
     CREATE INDEX fees_by_epoch ON movements (epoch, amount) WHERE item GLOB 'fee_*';

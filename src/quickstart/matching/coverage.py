@@ -1,11 +1,10 @@
-"""Coverage: the share of random targets the bank can fill, and which kind of window raises it most.
+"""Coverage: the share of random targets the bank can fill.
 
 It is the quality measure of a bank, and needs no network: targets are random directions (`soma-protocol` §2).
 """
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +17,6 @@ from quickstart.matching.resident import stream
 _CONTEST_ROWS = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class GroupGain:
-    """What one group of windows (a source, a kind of file) does for coverage.
-
-    `windows`: how many can be sent at all. `alone`: the share of directions the group fills by itself;
-    `only`: the share that no other group fills. `gain_per_window`: the mean loss of coverage when one of its
-    windows is left out, which is what the next window of that group is expected to add.
-    """
-
-    group: str
-    windows: int
-    alone: float
-    only: float
-    gain_per_window: float
-
-
 def coverage(view: BankView, models: Sequence[Id32], threshold: float, seed: int, samples: int = 400) -> float:
     """Share of `samples` random directions that a safe winner among `models` fills at distance `threshold`.
 
@@ -41,49 +24,11 @@ def coverage(view: BankView, models: Sequence[Id32], threshold: float, seed: int
     """
     if not _ready(view, models):
         return 0.0
-    directions = _directions(view.models[models[0]].width, seed, samples)
+    directions = random_directions(view.models[models[0]].width, seed, samples)
     filled = np.zeros(samples, np.bool_)
     for _, hits in _hits(view, models, directions, threshold):
         filled |= hits.any(axis=1)
     return float(filled.mean())
-
-
-def gain_by_group(
-    view: BankView,
-    models: Sequence[Id32],
-    threshold: float,
-    groups: Sequence[str],
-    seed: int,
-    samples: int = 400,
-) -> list[GroupGain]:
-    """The groups of windows, the one whose next window raises coverage most first.
-
-    Raises:
-        ValueError: `groups` does not name every row of the view.
-    """
-    if len(groups) != view.n:
-        raise ValueError(f"{len(groups)} group names for {view.n} windows")
-    names, numbers = np.unique(np.array(groups, np.str_), return_inverse=True)
-    windows = np.zeros(len(names), np.int64)
-    fills = np.zeros((len(names), samples), np.int64)  # how many windows of the group fill the direction
-    if _ready(view, models):
-        directions = _directions(view.models[models[0]].width, seed, samples)
-        for rows, hits in _hits(view, models, directions, threshold):
-            of_group = numbers[rows][:, None] == np.arange(len(names))
-            windows += of_group.sum(axis=0)
-            fills += (hits.astype(np.float32) @ of_group.astype(np.float32)).T.astype(np.int64)
-    total = fills.sum(axis=0)
-    gains = [
-        GroupGain(
-            group=str(name),
-            windows=int(windows[i]),
-            alone=float((fills[i] > 0).mean()),
-            only=float(((fills[i] > 0) & (fills[i] == total)).mean()),
-            gain_per_window=float(((fills[i] == 1) & (total == 1)).mean() / max(windows[i], 1)),
-        )
-        for i, name in enumerate(names)
-    ]
-    return sorted(gains, key=lambda gain: (-gain.gain_per_window, -gain.only, gain.group))
 
 
 def _ready(view: BankView, models: Sequence[Id32]) -> bool:
@@ -93,7 +38,7 @@ def _ready(view: BankView, models: Sequence[Id32]) -> bool:
     )
 
 
-def _directions(width: int, seed: int, samples: int) -> NDArray[np.float32]:
+def random_directions(width: int, seed: int, samples: int) -> NDArray[np.float32]:
     """float32 (samples, width): directions spread evenly over the sphere."""
     normal = np.random.default_rng(seed).standard_normal((samples, width))
     normal /= np.linalg.norm(normal, axis=1)[:, None]

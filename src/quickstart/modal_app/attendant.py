@@ -21,7 +21,7 @@ LINE_EVERY_SECONDS = 10.0
 class Attendant:
     """A thread that talks to the store, so that the loop never waits for it. `end` is called at most once.
 
-    `deadline`: seconds from now. `disarmed`: what the store said of that when we began; a stop since then counts.
+    `deadline`: seconds from now. `stopped`: what the store said of a stop when we began; only a later one counts.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Attendant:
         call_id: str,
         requests: StoreRequests,
         deadline: float,
-        disarmed: object,
+        stopped: str | None,
         end: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -39,7 +39,7 @@ class Attendant:
         self._started = time.monotonic()
         self._deadline = deadline
         self._end = end
-        self._disarmed = disarmed
+        self._stopped = stopped
         self._progress: Progress | None = None
         self._line_due = 0.0
         self._over = threading.Event()
@@ -74,11 +74,11 @@ class Attendant:
         try:
             self._requests.exchange()
             self._tell()
-            disarmed = self._store.get(DISARMED, None)
+            stopped: str | None = self._store.get(DISARMED, None)
         except Exception as error:  # noqa: BLE001 - Modal's Dict may fail for a moment; the run does not depend on it
             log.warning("Modal: %s: %s", type(error).__name__, error)
             return None
-        if disarmed is not None and disarmed != self._disarmed:
+        if stopped is not None and stopped != self._stopped:
             return "stopped"
         if time.monotonic() - self._started > self._deadline:
             return "its time is over, the next run goes on"

@@ -2,6 +2,9 @@
 
 APP = "soma-quickstart"
 
+FIRING_HOUR = 3
+"""The schedule starts a cycle each day at this hour, UTC."""
+
 SUBMITTER = "cycle"
 CLAIM = "claim"
 """Both return a dict: what a session's `run` returns, or {"error": line} for what a person can mend (exit code 2), or
@@ -31,6 +34,9 @@ RUNNING = "running"
 
 GPU_CALLS = "gpu-call"
 """Keys of the Dict that begin with this and a slash hold the ids of scoring calls in flight."""
+
+AT_WORK = "at-work"
+"""Keys of the Dict that begin with this and a slash: what each scorer container has last taken."""
 
 PROGRESS = "progress"
 """Key of the Dict: (function call id, one line of text) as the cycle at work last told it, for whoever follows."""

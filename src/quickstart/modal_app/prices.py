@@ -24,4 +24,13 @@ MEMORY_GIB_DOLLARS_PER_SECOND = 0.00000222
 def container_dollars_per_second(gpus: Sequence[str], cores: float, memory_gib: float) -> float:
     """What a second of a container costs at most: of several GPU types, the dearest is counted."""
     gpu = max((GPU_DOLLARS_PER_SECOND[name] for name in gpus), default=0.0)
-    return gpu + cores * CPU_CORE_DOLLARS_PER_SECOND + memory_gib * MEMORY_GIB_DOLLARS_PER_SECOND
+    return gpu + _rest(cores, memory_gib)
+
+
+def container_dollars_per_gpu_dollar(gpus: Sequence[str], cores: float, memory_gib: float) -> float:
+    """What a container costs for each dollar that its GPU does, at most: of several GPU types, the cheapest counts."""
+    return 1.0 + _rest(cores, memory_gib) / min(GPU_DOLLARS_PER_SECOND[name] for name in gpus)
+
+
+def _rest(cores: float, memory_gib: float) -> float:
+    return cores * CPU_CORE_DOLLARS_PER_SECOND + memory_gib * MEMORY_GIB_DOLLARS_PER_SECOND

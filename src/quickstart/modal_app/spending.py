@@ -1,8 +1,8 @@
-"""What GPUs cost today, estimated from what containers report, and how much more may be started."""
+"""What GPUs cost today, from what containers report and what Modal bills, and how much more may be started."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from quickstart.modal_app.store import Store
@@ -36,12 +36,16 @@ class Tariff:
 class Spending:
     """Dollars of one day. Kept in the store, so that a restarted submitter goes on counting.
 
-    A container's time counts from its start to its last answer, and an overhead once.
+    A container's time counts from its start to when it was last known to live, and an overhead once. `bill`: what
+    Modal itself says that a day has cost so far, or None; the larger of the two counts.
     """
 
-    def __init__(self, store: Store, tariff: Tariff, day: Callable[[], str] = today) -> None:
+    def __init__(
+        self, store: Store, tariff: Tariff, bill: Callable[[str], float | None], day: Callable[[], str] = today
+    ) -> None:
         self._store = store
         self._tariff = tariff
+        self._bill = bill
         self._day = day
         self._opened = ""
         self._seconds = 0.0
@@ -52,12 +56,18 @@ class Spending:
     @property
     def dollars(self) -> float:
         self._open()
-        return self._seconds * self._tariff.dollars_per_second
+        return max(self._seconds * self._tariff.dollars_per_second, self._bill(self._opened) or 0.0)
+
+    @property
+    def capped(self) -> bool:
+        """Whether the day's dollars are spent."""
+        return self.dollars >= self._tariff.dollars_per_day
 
     @property
     def shards_left(self) -> int:
         """How many shards may be in flight at once: what they will cost fits into what is left of the day."""
-        left = self._tariff.dollars_per_day - self.dollars
+        dollars = self.dollars
+        left = self._tariff.dollars_per_day - dollars
         number = max(0, int(left / (self._shard_seconds * self._tariff.dollars_per_second)))
         if number == 0 and self._told != self._opened:
             self._told = self._opened
@@ -65,21 +75,37 @@ class Spending:
                 "no GPUs any more today: the cap is $%.2f a day (QUICKSTART_GPU_DOLLARS_PER_DAY), about $%.2f spent; "
                 "matching, submitting and claiming go on",
                 self._tariff.dollars_per_day,
-                self.dollars,
+                dollars,
             )
         return number
 
-    def record(self, container: str, alive_seconds: float, work_seconds: float) -> None:
+    def summary(self) -> dict[str, float | None]:
+        """Dollars of the day: ours, the cap, and Modal's own count where it gives one."""
+        dollars, billed = self.dollars, self._bill(self._opened)
+        return {
+            "dollars_today": round(dollars, 4),
+            "billed": None if billed is None else round(billed, 4),
+            "cap": self._tariff.dollars_per_day,
+        }
+
+    def scored(self, container: str, alive_seconds: float, work_seconds: float) -> None:
         """A container has answered: `alive_seconds` since it started, `work_seconds` of them for this answer."""
-        self._open()
-        seen = self._alive.get(container)
-        if seen is None:
-            self._seconds += alive_seconds + self._tariff.overhead_seconds
-        else:
-            self._seconds += max(0.0, alive_seconds - seen)
-        self._alive[container] = alive_seconds
         self._shard_seconds += NEWEST_SHARE * (work_seconds - self._shard_seconds)
-        self._store.put(f"{SPENT}/{self._opened}", {"seconds": self._seconds, "alive": dict(self._alive)})
+        self.lived({container: alive_seconds})
+
+    def lived(self, alive_seconds: Mapping[str, float]) -> None:
+        """How long containers have lived at least, as far as is known by now; that never becomes less."""
+        self._open()
+        before = self._seconds
+        for container, seconds in alive_seconds.items():
+            seen = self._alive.get(container)
+            if seen is None:
+                self._seconds += seconds + self._tariff.overhead_seconds
+            else:
+                self._seconds += max(0.0, seconds - seen)
+            self._alive[container] = max(seconds, seen or 0.0)
+        if self._seconds != before:
+            self._store.put(f"{SPENT}/{self._opened}", {"seconds": self._seconds, "alive": dict(self._alive)})
 
     def _open(self) -> None:
         """Begins a day, with what was counted of it already; containers that live on are known from the day before."""

@@ -1,7 +1,7 @@
 """Everything of Modal that the submitter's body uses, as plain values: what it does can be read without Modal."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quickstart.executors.modal import Call, Remote
@@ -20,9 +20,16 @@ class Shared:
     commit: Callable[[], None]
 
 
+def trusting_private_hosts(remote: Remote) -> Remote:
+    """The same functions, for a network of our own: its models may lie on this machine."""
+    return replace(remote, fetch_weights=lambda message: remote.fetch_weights(message | {"private_hosts": True}))
+
+
 @dataclass(frozen=True, slots=True)
 class Workplace:
     """`call_id`: the function call we are, the same after a preemption. `is_at_work`: whether a call waits or runs.
+
+    `gpu_dollars_billed`: Modal's own count for a day ("2026-11-23", UTC); a `QuickstartError` where it gives none.
 
     `scorer_cores`, `scorer_memory_gib`: of one scorer container; `overhead_seconds`: its start, and its idling at the
     end.
@@ -33,6 +40,7 @@ class Workplace:
     remote: Remote
     cut_windows: Callable[[Message], Call]
     is_at_work: Callable[[str], bool]
+    gpu_dollars_billed: Callable[[str], float]
     bank: Shared
     ledgers: Shared
     scorer_cores: float

@@ -1,7 +1,7 @@
 """How far an engine is from the reference, measured anew for every model before its results are believed."""
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from quickstart.chain.ids import Id32, format_digest
 from quickstart.errors import WeightsError
-from quickstart.scoring.contract import SEQUENCE_TOKENS
+from quickstart.scoring.contract import SEQUENCE_TOKENS, TOLERANCE
 from quickstart.scoring.engine import CertifiedError
 
 SAFETY_FACTOR = 3.0
+
+CALIBRATION_TARGETS = 1024
+_TARGET_SEED = 8
 
 NETWORK_LOSS_ERROR = 1.1e-5
 NETWORK_DISTANCE_ERROR = 2e-6
@@ -28,34 +31,61 @@ only against ours.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """Plain results of a run over n windows: `embeddings` (n, width) and `losses` (n,), of any float type."""
+    """Plain results of a run over n windows: `embeddings` (n, width) and `losses` (n,), of any float type.
+
+    `failures`: position -> why, for windows that were not scored; their rows are NaN.
+    """
 
     embeddings: NDArray[Any]
     losses: NDArray[Any]
+    failures: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """`tolerance_share`: the largest part of the audit's tolerance that three times a difference takes."""
+
+    error: CertifiedError
+    tolerance_share: float
 
 
 Run: TypeAlias = Callable[[Sequence[bytes]], Scores]
 """Scores windows with one model that it already holds."""
 
 
-def certify(engine_run: Run, reference_run: Run, windows: Sequence[bytes]) -> CertifiedError:
-    """Three times the largest difference seen over `windows`, with the engine's embeddings rounded as a bank
-    entry is (float16).
+def certify(engine_run: Run, reference_run: Run, windows: Sequence[bytes]) -> Certificate:
+    """Three times the largest difference seen over `windows`, in loss and in the distance to any of 1,024 targets, with
+    the engine's embeddings rounded as a bank entry is (float16).
+
+    Targets are drawn as the network draws them, independently of any model. The largest of 1,024 is 3.4 standard
+    deviations away from a right angle to the difference, so three times that is a bound at ten.
 
     Raises:
-        WeightsError: one of the runs gives NaN, infinity, a zero embedding or one that float16 cannot hold.
+        WeightsError: one of the runs gives NaN, infinity, a zero embedding or one that float16 cannot hold, or cannot
+        score a window.
     """
     expected, actual = reference_run(windows), engine_run(windows)
+    for reason in (*expected.failures.values(), *actual.failures.values()):
+        raise WeightsError(f"a calibration window cannot be scored: {reason}")
     with np.errstate(all="ignore"):
         stored = np.asarray(actual.embeddings).astype(np.float16)
-        gaps = np.linalg.norm(_unit(stored) - _unit(expected.embeddings), axis=1)
-        loss_gaps = np.abs(np.asarray(actual.losses, np.float64) - np.asarray(expected.losses, np.float64))
+        gaps = np.abs((_unit(stored) - _unit(expected.embeddings)) @ _targets(stored.shape[1]).T).max(axis=1)
+        losses = np.asarray(expected.losses, np.float64)
+        loss_gaps = np.abs(np.asarray(actual.losses, np.float64) - losses)
     if not (np.isfinite(gaps).all() and np.isfinite(loss_gaps).all()):
         raise WeightsError("the model gives NaN, infinity or a zero embedding on the calibration windows")
-    return CertifiedError(
+    shares = np.maximum(gaps / TOLERANCE, loss_gaps / (TOLERANCE * np.maximum(1.0, np.abs(losses))))
+    error = CertifiedError(
         distance=SAFETY_FACTOR * max(float(gaps.max()), NETWORK_DISTANCE_ERROR),
         loss=SAFETY_FACTOR * max(float(loss_gaps.max()), NETWORK_LOSS_ERROR),
     )
+    return Certificate(error, SAFETY_FACTOR * float(shares.max()))
+
+
+@lru_cache(maxsize=2)
+def _targets(width: int) -> NDArray[np.float64]:
+    """Unit vectors (1024, width) of directions as random as the network's."""
+    return _unit(normal_array(_TARGET_SEED, [CALIBRATION_TARGETS, width], 0.0, 1.0))
 
 
 def _unit(embeddings: NDArray[Any]) -> NDArray[np.float64]:
@@ -66,15 +96,18 @@ def _unit(embeddings: NDArray[Any]) -> NDArray[np.float64]:
 
 class Certificates:
     """What was certified in this process, so that each model is measured once: (weights checksum, engine id)
-    -> error.
+    -> certificate.
     """
 
     def __init__(self, extra_windows: Sequence[bytes] = ()) -> None:
         self._windows = (*calibration_windows(), *extra_windows)
-        self._known: dict[Hashable, CertifiedError] = {}
+        self._known: dict[Hashable, Certificate] = {}
 
-    def error_of(self, checksum: Id32, engine_id: str, engine_run: Run, reference_run: Run) -> CertifiedError:
-        """The certified error of these weights on this engine; measured on first use.
+    def has(self, checksum: Id32, engine_id: str) -> bool:
+        return (checksum, engine_id) in self._known
+
+    def of(self, checksum: Id32, engine_id: str, engine_run: Run, reference_run: Run) -> Certificate:
+        """The certificate of these weights on this engine; measured on first use.
 
         Raises:
             WeightsError: as `certify`, with the checksum of the weights in the message.

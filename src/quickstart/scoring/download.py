@@ -5,12 +5,13 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from quickstart.chain.addresses import refuse_private
+from quickstart.chain.transfers import retry_after
 from quickstart.errors import WeightsError
 from quickstart.units import MINUTES, SECONDS
 
@@ -30,6 +31,7 @@ class Downloader:
     """How patient a download is. All times in seconds; `sleep` and `clock` (monotonic) are arguments so that
     tests need not wait.
 
+    `private_hosts`: whether a URL or redirect may lead to this machine or a private network, as a devnet's do.
     `idle_timeout` bounds a connection attempt and the silence between two pieces, `deadline` the whole file
     with its retries: a host that drips a byte now and then never trips the first. Delays double from
     `first_delay` up to `longest_delay`, which also caps Retry-After.
@@ -38,6 +40,7 @@ class Downloader:
     attempts: int = 6
     idle_timeout: float = 30 * SECONDS
     deadline: float = 60 * MINUTES
+    private_hosts: bool = False
     first_delay: float = 0.5 * SECONDS
     longest_delay: float = 30 * SECONDS
     sleep: Callable[[float], None] = time.sleep
@@ -48,12 +51,14 @@ class Downloader:
         stopped; synced to disk.
 
         Raises:
-            WeightsError: refused, another size than promised, or still failing after the last attempt.
+            WeightsError: a URL that strangers may not name, refused, another size than promised, or still failing after
+            the last attempt.
             httpx.HTTPError, httpx.InvalidURL: a URL or redirect that is not http(s), or endless redirects.
             OSError: the disk.
         """
         deadline = self.clock() + self.deadline
-        with httpx.Client(timeout=self.idle_timeout, follow_redirects=True, max_redirects=5) as client:
+        options: dict[str, Any] = {} if self.private_hosts else {"event_hooks": {"request": [_refuse_private_host]}}
+        with httpx.Client(timeout=self.idle_timeout, follow_redirects=True, max_redirects=5, **options) as client:
             for attempt in range(1, self.attempts + 1):
                 try:
                     self._attempt(client, url, part, size, deadline)
@@ -80,7 +85,7 @@ class Downloader:
             with client.stream("GET", url, headers=headers) as response:
                 start = _start_of(response, have, part)
                 length = response.headers.get("Content-Length", "")
-                if length.isdigit() and start + int(length) > size:
+                if length.isascii() and length.isdigit() and start + int(length) > size:
                     raise WeightsError(f"the host sends {start + int(length)} bytes instead of {size}")
                 self._receive(response, part, start, size, deadline)
         except httpx.UnsupportedProtocol:
@@ -124,20 +129,10 @@ def _start_of(response: httpx.Response, asked: int, part: Path) -> int:
         part.unlink()
         raise _Retry("the host refused to go on where the last attempt stopped")
     if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
-        raise _Retry(f"HTTP {status}", _retry_after(response.headers.get("Retry-After")))
+        raise _Retry(f"HTTP {status}", retry_after(response.headers.get("Retry-After")))
     raise WeightsError(f"HTTP {status}")
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for, given as seconds or as a date; None if absent or
-    unreadable.
-    """
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+def _refuse_private_host(request: httpx.Request) -> None:
+    """Called before every request, those that redirects lead to included."""
+    refuse_private(str(request.url))

@@ -25,7 +25,8 @@ class Weights:
     """One model's decrypted weights. `checksum`: BLAKE2b-256 of the decrypted safetensors, the key of all
     results.
 
-    `tensors`: safetensors name -> float32 array, linear weights as (in, out).
+    `tensors`: safetensors name -> float32 array, linear weights as (in, out). Those of a file are read when they are
+    asked for, anew each time; StateError if they cannot be.
     """
 
     checksum: Id32
@@ -38,8 +39,8 @@ class CertifiedError:
     """Three times the largest difference seen between the engine and the float64 reference (or fp32 on the
     same card).
 
-    `distance`: bound on the error of 1 - cosine to any target, 3 x max ‖ê - ê_ref‖ over unit embeddings,
-    after the float16 rounding a bank entry gets. `loss`: absolute, 3 x max |loss - loss_ref|.
+    `distance`: 3 x max |(ê - ê_ref)·t̂| over unit embeddings and random targets, after the float16 rounding a bank entry
+    gets. `loss`: absolute, 3 x max |loss - loss_ref|.
     """
 
     distance: float
@@ -81,5 +82,15 @@ class Engine(Protocol):
 
     @property
     def id(self) -> str: ...
+
+    def prepare(self, weights: Weights) -> None:
+        """Brings a model that is wanted soon to where it is computed, if there is room. May be called by another thread
+        while this one scores.
+
+        Raises:
+            WeightsError: it is too large for the device.
+            StateError: its file cannot be read.
+        """
+        ...
 
     def score(self, weights: Weights, windows: Sequence[bytes], exact: bool = False) -> ScoredShard: ...

@@ -34,6 +34,9 @@ class NumpyEngine:
     def id(self) -> str:
         return ENGINE_ID
 
+    def prepare(self, weights: Weights) -> None:
+        """Nothing to do: what this engine scores is small, and read in no time."""
+
     def score(self, weights: Weights, windows: Sequence[bytes], exact: bool = False) -> ScoredShard:
         """See `Engine.score`."""
 
@@ -41,8 +44,8 @@ class NumpyEngine:
             return run_reference(weights, data)
 
         engine_id, run = (REFERENCE_ID, reference_run) if exact else (ENGINE_ID, Float32Model(weights).score)
-        error = self._certificates.error_of(weights.checksum, engine_id, run, reference_run)
-        return score_shard(weights, engine_id, windows, run, error)
+        certificate = self._certificates.of(weights.checksum, engine_id, run, reference_run)
+        return score_shard(weights, engine_id, windows, run, certificate.error)
 
 
 def run_reference(weights: Weights, windows: Sequence[bytes]) -> Scores:

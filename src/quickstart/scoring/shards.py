@@ -28,9 +28,10 @@ def score_shard(
     if accepted:
         scores = run([windows[i] for i in accepted])
         usable = _usable(scores)
+        failures = {k: scores.failures.get(k, "NaN or infinity") for k in np.flatnonzero(~usable).tolist()}
         if not usable.any():
-            raise WeightsError(f"weights {format_digest(weights.checksum)}: NaN or infinity for every window")
-        reasons |= {i: "NaN or infinity" for i, good in zip(accepted, usable, strict=True) if not good}
+            raise WeightsError(f"weights {format_digest(weights.checksum)}: {failures[0]} for every window")
+        reasons |= {accepted[k]: reason for k, reason in failures.items()}
         rows = np.array(accepted)[usable]
         embeddings[rows], losses[rows] = scores.embeddings[usable], scores.losses[usable]
     return ScoredShard(weights.checksum, engine_id, embeddings, losses, error, _failures(reasons))

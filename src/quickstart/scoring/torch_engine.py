@@ -1,203 +1,190 @@
-"""The torch engine: the contract on a GPU or a CPU, in float32 or bfloat16. The only module of `scoring` that
-imports torch.
+"""The torch engine: the contract on a GPU or a CPU, in bfloat16 where that is certified, else in float32. Torch is
+imported only by the modules of `scoring` that are named after it.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 
+from quickstart.chain.ids import Id32, format_digest
+from quickstart.scoring.batches import MOST_SEQUENCES, Batched, run_batches, sequence_bytes, sequences_that_fit
 from quickstart.scoring.certification import Certificates, Run, Scores
-from quickstart.scoring.contract import (
-    AUDIT_SEED,
-    LAYER_NORM_EPSILON,
-    PAD,
-    ROTARY_BASE,
-    SIGREG_POINTS,
-    SIGREG_SLICES,
-    SIGREG_WEIGHT,
-    sigreg_projection,
-    sigreg_step,
-    sigreg_window,
-)
-from quickstart.scoring.engine import ScoredShard, Weights
+from quickstart.scoring.engine import Architecture, CertifiedError, ScoredShard, Weights
 from quickstart.scoring.numpy_engine import run_reference
 from quickstart.scoring.shards import score_shard
-from quickstart.scoring.tokens import tokenize
+from quickstart.scoring.tokens import Tokens, tokenize
+from quickstart.scoring.torch_memory import free_bytes, is_out_of_memory, parameters
+from quickstart.scoring.torch_model import TorchModel
+from quickstart.scoring.torch_residents import Residents
 
-_MORE_EXACT = {torch.bfloat16: torch.float32, torch.float32: torch.float64}
+SMALL_PARAMETERS = 16_000_000
+"""Up to here the float64 reference takes seconds at most for the calibration windows."""
+
+WORST_TOLERANCE_SHARE = 0.5
+"""Of the audit's tolerance: bfloat16 that is certified with more is not used."""
+
+log = logging.getLogger(__name__)
 
 
 class TorchEngine:
-    """Scores on `device` ("cpu", "cuda") in `dtype` (float32 or bfloat16), `batch_sequences` sequences at a
-    time.
+    """Scores on `device` ("cpu", "cuda") in `dtype` (float32 or bfloat16). `exact=True` is float32; neither ever uses
+    TF32. `batch_sequences`: at a time, to begin with; by default as many as the free memory holds.
 
-    In bfloat16 only weights, matrix products and activations are narrow; norms, softmax, log-sum-exp, means
-    and SIGReg are float32. `exact=True` is float32; neither ever uses TF32. Certified against the float64
-    reference on a CPU, and on a GPU against the next wider type on the same card (float32 for bfloat16,
-    float64 for float32), where the reference would take minutes per window.
+    Small models are certified against the float64 reference; for large ones, where that would take minutes a window,
+    bfloat16 is measured against float32 on the same device, and float32 against float64. A model whose error in
+    bfloat16 exceeds half of the audit's tolerance is scored in float32.
     """
 
     def __init__(
         self,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
-        batch_sequences: int = 8,
+        batch_sequences: int | None = None,
         calibration: Sequence[bytes] = (),
+        free: Callable[[torch.device], int] = free_bytes,
     ) -> None:
-        if dtype not in _MORE_EXACT:
+        if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"dtype is {dtype}, expected torch.float32 or torch.bfloat16")
         self._device = torch.device(device)
         self._dtype = dtype
-        self._batch_sequences = batch_sequences
+        self._free = partial(free, self._device)
         self._certificates = Certificates(calibration)
-        self._loaded: tuple[bytes, TorchModel] | None = None
+        self._residents = Residents(self._device, self._free)
+        self._batch_sequences = batch_sequences
+        self._sizes: dict[tuple[Architecture, torch.dtype], int] = {}  # that held so far
+        self._too_narrow: set[Id32] = set()
 
     @property
     def id(self) -> str:
         return self._id_of(self._dtype)
 
+    def prepare(self, weights: Weights) -> None:
+        """See `Engine.prepare`."""
+        dtype = self._dtype
+        known = self._certificates.has(weights.checksum, self._id_of(dtype))
+        if weights.checksum in self._too_narrow or not (known or _is_small(weights)):
+            dtype = torch.float32  # which certification needs first, and the other is made of
+        self._residents.prepare(weights, dtype, self._reserve(weights.architecture, dtype))
+
     def score(self, weights: Weights, windows: Sequence[bytes], exact: bool = False) -> ScoredShard:
         """See `Engine.score`."""
-        dtype = torch.float32 if exact else self._dtype
-        run = self._run(weights, dtype)
-        error = self._certificates.error_of(weights.checksum, self._id_of(dtype), run, self._reference(weights, dtype))
-        return score_shard(weights, self._id_of(dtype), windows, run, error)
+        dtype, error = self._certified(weights, torch.float32 if exact else self._dtype)
+        return score_shard(weights, self._id_of(dtype), windows, self._run(weights, dtype), error)
 
-    def _id_of(self, dtype: torch.dtype) -> str:
-        return f"torch-{self._device.type}-{str(dtype).removeprefix('torch.')}"
+    def batch_size(self, architecture: Architecture, exact: bool = False) -> int:
+        """Sequences at a time, as of now."""
+        return self._size(architecture, torch.float32 if exact else self._dtype)
+
+    def _certified(self, weights: Weights, dtype: torch.dtype) -> tuple[torch.dtype, CertifiedError]:
+        """The type that these weights are scored in if `dtype` is wanted, and its error."""
+        certificate = self._certificates.of(
+            weights.checksum, self._id_of(dtype), self._run(weights, dtype), self._reference(weights, dtype)
+        )
+        if dtype == torch.float32 or certificate.tolerance_share <= WORST_TOLERANCE_SHARE:
+            return dtype, certificate.error
+        if weights.checksum not in self._too_narrow:
+            log.warning(
+                "weights %s: %s takes %.0f%% of the audit's tolerance, so they are scored in float32",
+                format_digest(weights.checksum),
+                self._id_of(dtype),
+                100 * certificate.tolerance_share,
+            )
+            self._too_narrow.add(weights.checksum)
+            self._residents.drop(weights, dtype)
+        return self._certified(weights, torch.float32)
 
     def _run(self, weights: Weights, dtype: torch.dtype) -> Run:
-        return lambda windows: self._model(weights, dtype).score(windows, self._batch_sequences)
+        return lambda windows: self._score(self._model(weights, dtype), windows)
 
     def _reference(self, weights: Weights, dtype: torch.dtype) -> Run:
-        if self._device.type == "cpu":
+        if _is_small(weights):
             return lambda windows: run_reference(weights, windows)
-        return self._run(weights, _MORE_EXACT[dtype])
+        if dtype == torch.bfloat16:
+            return self._run(weights, torch.float32)
+        return lambda windows: self._score(self._model(weights, torch.float32).widened(torch.float64), windows)
 
-    def _model(self, weights: Weights, dtype: torch.dtype) -> "TorchModel":
-        """The model on the device; only the last one is kept, since at full size one takes gigabytes."""
-        if self._loaded is not None:
-            checksum, model = self._loaded
-            if checksum == weights.checksum and model.dtype == dtype:
-                return model
-            self._loaded = None
-            del model
-        model = TorchModel(weights, self._device, dtype)
-        self._loaded = (weights.checksum, model)
-        return model
+    def _model(self, weights: Weights, dtype: torch.dtype) -> TorchModel:
+        return self._residents.get(weights, dtype, self._reserve(weights.architecture, dtype))
 
+    def _reserve(self, architecture: Architecture, dtype: torch.dtype) -> int:
+        return self._size(architecture, dtype) * sequence_bytes(architecture, dtype.itemsize)
 
-class TorchModel:
-    """One model's weights on a device, as `dtype`."""
+    def _size(self, architecture: Architecture, dtype: torch.dtype) -> int:
+        """Found when a kind of model is first seen: what fits besides one in float32 and one in `dtype`."""
+        size = self._sizes.get((architecture, dtype), self._batch_sequences)
+        if size is None:
+            models = parameters(architecture) * (torch.float32.itemsize + dtype.itemsize)
+            sequence = sequence_bytes(architecture, dtype.itemsize)
+            size = sequences_that_fit(self._free() - models, sequence, MOST_SEQUENCES[self._device.type])
+            log.info("%s: batches of %d sequences", self._id_of(dtype), size)
+        self._sizes[architecture, dtype] = size
+        return size
 
-    def __init__(self, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-        self._wide = torch.float64 if dtype == torch.float64 else torch.float32
-        self._device = device
-        self._architecture = weights.architecture
-        # A copy, because torch warns about the read-only arrays that a parsed file consists of.
-        self._tensors = {
-            name: torch.from_numpy(tensor.copy()).to(device, dtype if name.endswith(("weight", "bias")) else self._wide)
-            for name, tensor in weights.tensors.items()
-        }
-        projection = sigreg_projection(weights.architecture.width, AUDIT_SEED) * sigreg_step()
-        self._angles = torch.from_numpy(projection).to(device, self._wide)
-
-    @torch.inference_mode()
-    def score(self, windows: Sequence[bytes], batch_sequences: int) -> Scores:
-        """Embeddings and losses of windows of 1 to 16,384 bytes, with the audit's seed; float32, or float64
-        for a float64 model.
-
-        Raises:
-            ValueError: a window is empty.
+    def _score(self, model: TorchModel, windows: Sequence[bytes]) -> Scores:
+        """Embeddings and losses of windows of 1 to 16,384 bytes, with the audit's seed; in float64 for a float64
+        model, else in float32.
         """
         tokens = [tokenize(window) for window in windows]
         ids, positions, targets = (
             np.concatenate([getattr(t, field) for t in tokens]) for field in ("ids", "positions", "targets")
         )
-        embeddings, losses = [], []
-        with _without_tf32():
-            for start in range(0, len(ids), batch_sequences):
-                part = slice(start, start + batch_sequences)
-                batch = (torch.from_numpy(a[part]).to(self._device) for a in (ids, positions, targets))
-                embedding, loss = self._score_sequences(*batch)
-                embeddings.append(embedding.double().cpu().numpy())
-                losses.append(loss.double().cpu().numpy())
-        starts = np.cumsum([0, *(len(t) for t in tokens[:-1])])
-        lengths = np.array([len(t) for t in tokens])
-        result = np.float64 if self.dtype == torch.float64 else np.float32
-        mean_embeddings = np.add.reduceat(np.concatenate(embeddings), starts) / lengths[:, None]
-        mean_losses = np.add.reduceat(np.concatenate(losses), starts) / lengths
-        with np.errstate(over="ignore"):
-            return Scores(mean_embeddings.astype(result), mean_losses.astype(result))
-
-    def _score_sequences(
-        self, ids: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(n, 1024) of each -> mean representations (n, width) and losses (n,)."""
-        representation = self._represent(ids, positions)
-        loss = self._cross_entropy(representation, targets) + SIGREG_WEIGHT * self._sigreg(representation)
-        return representation.mean(dim=1), loss
-
-    def _represent(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        turns = self._rotary(positions)
-        x = self._tensors["embedding.weight"][ids]
-        for k in range(self._architecture.layers):
-            layer = f"encoder.layers.{k}"
-            x = x + self._attention(f"{layer}.attention", self._norm(f"{layer}.norm_1", x).to(self.dtype), *turns)
-            inner = self._linear(f"{layer}.pwff.linear_inner", self._norm(f"{layer}.norm_2", x).to(self.dtype))
-            x = x + self._linear(f"{layer}.pwff.linear_outer", F.gelu(inner))
-        return self._norm("final_norm", x)
-
-    def _norm(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        gamma, beta = self._tensors[f"{name}.gamma"], self._tensors[f"{name}.beta"]
-        return F.layer_norm(x.to(self._wide), gamma.shape, gamma, beta, LAYER_NORM_EPSILON)
-
-    def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        return x @ self._tensors[f"{name}.weight"] + self._tensors[f"{name}.bias"]
-
-    def _attention(self, name: str, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        heads = self._architecture.heads
-        query, key, value = (
-            self._linear(f"{name}.{part}", x).view(*x.shape[:2], heads, -1).transpose(1, 2)
-            for part in ("query", "key", "value")
+        same = bool((positions == positions[0]).all())
+        ids_there, positions_there, targets_there = (
+            self._to_device(array) for array in (ids, positions[:1] if same else positions, targets)
         )
-        query, key = (_rotate(part.to(self._wide), cos, sin).to(self.dtype) for part in (query, key))
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self._linear(f"{name}.output", mixed.transpose(1, 2).flatten(2))
+        with _without_tf32():
+            batched = run_batches(
+                len(ids),
+                self._size(model.architecture, model.dtype),
+                lambda part: model.score(
+                    ids_there[part], positions_there if same else positions_there[part], targets_there[part]
+                ),
+                is_out_of_memory,
+                self._recover,
+            )
+        self._sizes[model.architecture, model.dtype] = batched.size
+        return _by_window(batched, model, tokens)
 
-    def _rotary(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosine and sine (n, 1, 1024, d/2) of the angles, which are made in float64 and then narrowed."""
-        half = self._architecture.width // self._architecture.heads // 2
-        frequencies = ROTARY_BASE ** (-torch.arange(half, dtype=torch.float64, device=self._device) / half)
-        angles = positions[:, None, :, None] * frequencies
-        return angles.cos().to(self._wide), angles.sin().to(self._wide)
+    def _to_device(self, array: NDArray[np.int64]) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor
 
-    def _cross_entropy(self, representation: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        logits = self._linear("predictor", representation.to(self.dtype)).to(self._wide)
-        surprise = logits.logsumexp(dim=-1) - logits.gather(-1, targets[..., None])[..., 0]
-        return surprise.masked_fill(targets == PAD, 0).mean(dim=1)
+    def _recover(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
-    def _sigreg(self, representation: torch.Tensor) -> torch.Tensor:
-        """One value per sequence; cos(kθ) + i sin(kθ) by powers of e^{iθ}, as in `reference.sigreg`."""
-        angles = representation @ self._angles
-        turn = torch.complex(angles.cos(), angles.sin())
-        characteristic, window = sigreg_window()
-        power = torch.ones_like(turn)
-        integral = torch.zeros(representation.shape[:2], dtype=self._wide, device=self._device)
-        for k in range(SIGREG_POINTS):
-            mean = power.mean(dim=-1)
-            integral += window[k] * ((mean.real - characteristic[k]) ** 2 + mean.imag**2)
-            power = power * turn
-        return SIGREG_SLICES * integral.mean(dim=1)
+    def _id_of(self, dtype: torch.dtype) -> str:
+        return f"torch-{self._device.type}-{str(dtype).removeprefix('torch.')}"
 
 
-def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    x1, x2 = x.chunk(2, dim=-1)
-    return torch.cat([x1 * cos - x2 * sin, x2 * cos + x1 * sin], dim=-1)
+def _is_small(weights: Weights) -> bool:
+    return parameters(weights.architecture) <= SMALL_PARAMETERS
+
+
+def _by_window(
+    batched: Batched[tuple[torch.Tensor, torch.Tensor]], model: TorchModel, tokens: Sequence[Tokens]
+) -> Scores:
+    """Waits for the device. A window's results are the means of its sequences', taken in float64."""
+    starts = np.cumsum([0, *(len(t) for t in tokens)])
+    found = np.setdiff1d(np.arange(starts[-1]), batched.failed)
+    embeddings = np.full((starts[-1], model.architecture.width), np.nan)
+    losses = np.full(starts[-1], np.nan)
+    if batched.results:
+        for rows, parts in zip((embeddings, losses), zip(*batched.results, strict=True), strict=True):
+            rows[found] = torch.cat(parts).cpu().numpy()
+    lengths = np.diff(starts)
+    result = np.float64 if model.dtype == torch.float64 else np.float32
+    with np.errstate(over="ignore"):
+        return Scores(
+            (np.add.reduceat(embeddings, starts[:-1]) / lengths[:, None]).astype(result),
+            (np.add.reduceat(losses, starts[:-1]) / lengths).astype(result),
+            {int(window): "out of memory" for window in np.searchsorted(starts, batched.failed, "right") - 1},
+        )
 
 
 @contextmanager

@@ -1,26 +1,29 @@
 """One model's weights: encryption, and a parser that trusts nothing (`soma-protocol` §13, design.md's
-contract).
+contract). Whatever is as large as a file passes in pieces.
 """
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
-from numpy.typing import NDArray
-from safetensors import SafetensorError, deserialize
 
-from quickstart.chain.ids import blake2b_256
+from quickstart.chain.ids import Id32
 from quickstart.errors import WeightsError
 from quickstart.scoring.contract import VOCABULARY
 from quickstart.scoring.engine import Architecture, Weights
+from quickstart.scoring.tensor_file import Entry, HeldBytes, OpenFile, Source, TensorFile, read_entries
+from quickstart.units import MIB
 
 KEY_BYTES = 32
 NETWORK_WIDTH = 2048
 NETWORK_HEADS = 8
 SMALL_HEADS = 4
+_BLOCK_BYTES = 4 * MIB
 _LAYER_NAME = re.compile(r"encoder\.layers\.(0|[1-9][0-9]{0,3})\.")
 
 
@@ -30,9 +33,7 @@ def encrypt(plain: bytes, key: bytes) -> bytes:
     Raises:
         WeightsError: the key is not 32 bytes.
     """
-    if len(key) != KEY_BYTES:
-        raise WeightsError(f"the decryption key has {len(key)} bytes instead of {KEY_BYTES}")
-    return Cipher(AES(key), CTR(bytes(16))).encryptor().update(plain)
+    return _cipher(key).update(plain)
 
 
 def decrypt(encrypted: bytes, key: bytes) -> bytes:
@@ -42,6 +43,27 @@ def decrypt(encrypted: bytes, key: bytes) -> bytes:
     return encrypt(encrypted, key)
 
 
+def decrypt_weights(encrypted: BinaryIO, plain: BinaryIO, key: bytes) -> Weights:
+    """Decrypts a model's file into `plain`, an empty file, and opens what is in it (`open_weights`). Neither is ever
+    in memory as a whole.
+
+    Raises:
+        WeightsError: the key is not 32 bytes, or what `open_weights` refuses.
+        OSError: a file cannot be read or written.
+    """
+    cipher = _cipher(key)
+    while block := encrypted.read(_BLOCK_BYTES):
+        plain.write(cipher.update(block))
+    plain.flush()
+    return open_weights(OpenFile(plain.fileno()))
+
+
+def _cipher(key: bytes) -> CipherContext:
+    if len(key) != KEY_BYTES:
+        raise WeightsError(f"the decryption key has {len(key)} bytes instead of {KEY_BYTES}")
+    return Cipher(AES(key), CTR(bytes(16))).encryptor()
+
+
 def parse_weights(safetensors_bytes: bytes) -> Weights:
     """Reads and checks decrypted weights: exact names and shapes, float32, finite. Nothing is executed.
 
@@ -49,15 +71,56 @@ def parse_weights(safetensors_bytes: bytes) -> Weights:
         WeightsError: not safetensors, a missing, unknown, mis-shaped or non-float32 tensor, or NaN or
         infinity in one.
     """
-    try:
-        entries = deserialize(safetensors_bytes)  # type: ignore[no-untyped-call]
-    except SafetensorError as error:
-        raise WeightsError(f"not a safetensors file (damaged, or a wrong key): {error}") from error
-    shapes = {name: tuple(entry["shape"]) for name, entry in entries}
+    weights = _checked(HeldBytes(safetensors_bytes))
+    tensors = dict(weights.tensors)
+    for tensor in tensors.values():
+        tensor.flags.writeable = False
+    return Weights(weights.checksum, weights.architecture, tensors)
+
+
+def open_weights(file: Source) -> Weights:
+    """The same for a file, of which only a few megabytes are in memory: its tensors are read when they are asked for,
+    anew each time.
+
+    Raises:
+        WeightsError: as `parse_weights`.
+        OSError: the file cannot be read; StateError if so when a tensor is asked for.
+    """
+    return _checked(file)
+
+
+def _checked(source: Source) -> Weights:
+    entries = read_entries(source)
+    shapes = {entry.name: entry.shape for entry in entries}
     architecture = _architecture(shapes)
     _check_shapes(shapes, expected_shapes(architecture))
-    tensors = {name: _read_tensor(name, entry["dtype"], entry["data"], shapes[name]) for name, entry in entries}
-    return Weights(blake2b_256(safetensors_bytes), architecture, tensors)
+    for entry in entries:
+        if entry.dtype != "F32":
+            raise WeightsError(f"tensor {entry.name} is {entry.dtype}, expected F32")
+    return Weights(_checksum(source, entries), architecture, TensorFile(source, entries))
+
+
+def _checksum(source: Source, entries: Sequence[Entry]) -> Id32:
+    """BLAKE2b-256 of the file, of which every number is looked at on the way: tensors follow each other without a
+    gap, so all that comes after the header is float32.
+    """
+    digest = hashlib.blake2b(digest_size=32)
+    offset = entries[0].begin
+    head = bytearray(offset)
+    source.read_into(memoryview(head), 0)
+    digest.update(head)
+    block = bytearray(_BLOCK_BYTES)
+    while offset < source.size:
+        part = memoryview(block)[: min(len(block), source.size - offset)]
+        source.read_into(part, offset)
+        digest.update(part)
+        finite = np.isfinite(np.frombuffer(part, "<f4"))
+        if not finite.all():
+            place = offset + 4 * int(finite.argmin())
+            name = next(entry.name for entry in entries if entry.begin <= place < entry.end)
+            raise WeightsError(f"tensor {name} holds NaN or infinity")
+        offset += len(part)
+    return digest.digest()
 
 
 def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -113,13 +176,3 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, 
     for name, shape in expected.items():
         if shapes[name] != shape:
             raise WeightsError(f"tensor {name} has shape {shapes[name]} instead of {shape}")
-
-
-def _read_tensor(name: str, dtype: str, data: bytes | bytearray, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    if dtype != "F32":
-        raise WeightsError(f"tensor {name} is {dtype}, expected F32")
-    tensor: NDArray[np.float32] = np.frombuffer(data, "<f4").reshape(shape).astype(np.float32, copy=False)
-    if not np.isfinite(tensor).all():
-        raise WeightsError(f"tensor {name} holds NaN or infinity")
-    tensor.flags.writeable = False
-    return tensor

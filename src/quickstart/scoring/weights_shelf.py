@@ -9,13 +9,14 @@ import json
 import os
 from pathlib import Path
 
-from quickstart.bank.segments import disk_errors, open_root, write_file
+from quickstart.bank.segments import disk_errors, move_into_place, open_root, write_file, written_aside
 from quickstart.chain.board import sealed_weights_id
 from quickstart.chain.ids import Id32
 from quickstart.chain.transactions import Manifest
-from quickstart.errors import StateError
+from quickstart.errors import StateError, WeightsError
 from quickstart.scoring.engine import Weights
-from quickstart.scoring.weights import parse_weights
+from quickstart.scoring.tensor_file import FileAt
+from quickstart.scoring.weights import open_weights
 from quickstart.scoring.weights_store import WeightsStore
 
 
@@ -48,14 +49,14 @@ class WeightsShelf:
         weights_id = sealed_weights_id(manifest, key)
         checksum = self.checksum_of(weights_id)
         if checksum is None:
-            plain, weights = store.fetch_file(manifest, key)
-            checksum = weights.checksum
-            self._make_room(len(plain))
             open_root(self._root)
             with disk_errors(self._root):
+                self._make_room(manifest.size)
+                with written_aside(self._root) as plain:
+                    checksum = store.fetch_into(plain, manifest, key).checksum
+                    move_into_place(plain, self._file(checksum))
                 self._name(weights_id).parent.mkdir(exist_ok=True)
-                write_file(self._root, self._file(checksum), [plain])
-                named = {"weights": checksum.hex(), "size": len(plain)}
+                named = {"weights": checksum.hex(), "size": manifest.size}
                 write_file(self._root, self._name(weights_id), [json.dumps(named).encode()])
         with contextlib.suppress(OSError):  # only tells which are used
             os.utime(self._file(checksum))
@@ -65,18 +66,20 @@ class WeightsShelf:
         return self._file(checksum).exists()
 
     def load(self, checksum: Id32) -> Weights:
-        """Weights that are here, checked again.
+        """Weights that are here, checked again; their file is open only while it is read.
 
         Raises:
             StateError: they are not here, or not what was put here.
         """
         path = self._file(checksum)
         try:
-            weights = parse_weights(path.read_bytes())
+            weights = open_weights(FileAt(path))
         except OSError as error:
-            raise StateError(f"the weights {path} cannot be read ({error.strerror})") from error
+            raise StateError(f"the weights {path} cannot be read ({error.strerror or error})") from error
+        except WeightsError as error:
+            raise _damaged(path) from error
         if weights.checksum != checksum:
-            raise StateError(f"the weights {path} are damaged: remove the file, it is fetched anew")
+            raise _damaged(path)
         return weights
 
     def _make_room(self, size: int) -> None:
@@ -94,3 +97,7 @@ class WeightsShelf:
 
     def _name(self, weights_id: Id32) -> Path:
         return self._root / "names" / f"{weights_id.hex()}.json"
+
+
+def _damaged(path: Path) -> StateError:
+    return StateError(f"the weights {path} are damaged: remove the file, it is fetched anew")

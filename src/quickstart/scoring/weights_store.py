@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 import httpx
 
@@ -14,7 +16,7 @@ from quickstart.chain.transactions import Manifest
 from quickstart.errors import StateError, WeightsError
 from quickstart.scoring.download import Downloader
 from quickstart.scoring.engine import Weights
-from quickstart.scoring.weights import decrypt, parse_weights
+from quickstart.scoring.weights import decrypt_weights
 from quickstart.units import GIB, MIB
 
 
@@ -31,29 +33,40 @@ class WeightsStore:
 
     def fetch(self, manifest: Manifest, key: bytes) -> Weights:
         """A model's weights: from the cache if its file is there and undamaged, else downloaded, checked,
-        decrypted and parsed.
+        decrypted and parsed. Decrypted they are a nameless file beside the cache, gone with the last reference.
 
         Raises:
             WeightsError: naming the model's URL, whatever the reason: unreachable, wrong size or checksum,
             wrong key, bad contents.
             StateError: the cache's own disk is full or refuses; no model's fault.
         """
-        return self.fetch_file(manifest, key)[1]
+        with self._disk_errors():
+            self._root.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self._root) as plain:
+                return self.fetch_into(plain, manifest, key)
 
-    def fetch_file(self, manifest: Manifest, key: bytes) -> tuple[bytes, Weights]:
-        """The decrypted safetensors file besides what is in it. Raises what `fetch` does."""
+    def fetch_into(self, plain: BinaryIO, manifest: Manifest, key: bytes) -> Weights:
+        """The same with the decrypted file in `plain`. Raises what `fetch` does, and OSError for `plain`."""
         try:
-            plain = decrypt(self._encrypted(manifest), key)
-            return plain, parse_weights(plain)
+            with self._disk_errors():
+                encrypted = self._encrypted(manifest)
+            with encrypted:
+                return decrypt_weights(encrypted, plain, key)
         except (WeightsError, httpx.HTTPError, httpx.InvalidURL) as error:
             raise WeightsError(f"model {manifest.url}: {error or type(error).__name__}") from error
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise StateError(
                 f"the cache of weights {self._root} cannot be written ({error.strerror or error}); "
                 "free disk space, or name another folder with --state"
             ) from error
 
-    def _encrypted(self, manifest: Manifest) -> bytes:
+    def _encrypted(self, manifest: Manifest) -> BinaryIO:
+        """The model's file as published, proven and open: that it may be dropped from the cache is no concern."""
         if not 0 < manifest.size <= self._max_bytes:
             raise WeightsError(f"its size of {manifest.size} bytes is not within the cache of {self._max_bytes}")
         self._root.mkdir(parents=True, exist_ok=True)
@@ -67,7 +80,7 @@ class WeightsStore:
                 _sync_folder(self._root)
             # Not the file system's own clock: it ticks too coarsely to tell two uses apart.
             os.utime(path, ns=(time.time_ns(),) * 2)
-            encrypted = path.read_bytes()
+            encrypted = path.open("rb")
         self._evict(keep=path)
         return encrypted
 

@@ -8,8 +8,10 @@ from quickstart.bank.shards import ShardId
 from quickstart.chain.board import Board
 from quickstart.chain.ids import Id32
 from quickstart.chain.treasury import Plan
+from quickstart.ledger.records import Published
 from quickstart.matching.values import Candidate
 from quickstart.submission.claims import Claim
+from quickstart.trainer.reveals import Reveal
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,18 @@ class Work:
 class Situation:
     """Everything the loop decides from, at `now` (seconds on any clock).
 
-    `candidates`: per open target what is safe to send, best first. `taken`: targets with an intent of ours, in
-    flight, landed or failed. `published`: windows whose public copy was read back; `publishing`: on their way;
+    `candidates`: per open or expected target what is safe to send, best first, the targets in the order to take them.
+    `expected`: targets that are not open yet: publish for them, send nothing. `taken`: targets with an intent of ours,
+    in flight, landed or failed. `published`: windows whose public copy was read back; `publishing`: on their way;
     `unpublishable`: given up for this run. `free_coins`: coins that pay for one submission; `claim_coins`: coins that
     pay for any of `claims`, which costs less: bonds that are due come home also when nothing is left for a new one.
     `hits`: landed submissions of this epoch; `fees`: shannons paid in it. `unscored`: scoring to do, the most useful
     first; `scoring_room`: requests the executor still takes. `settled`: the board was read after everything of ours
-    had become visible, so that what it shows as open is open.
+    had become visible, so that what it shows as open is open. `publishers`: uploads that the bucket takes at a time
+    now, 0 while it is left alone. `unchecked`: public copies to read again; `checking`: those being read.
+    `network_away`: the node fails, and is left alone. `fees_in_flight`: of what is under way;
+    `plan_fee`: of `coin_plan`. `reveals`: of our models, to attempt now; `reveals_open`: those that this epoch must
+    still see.
     """
 
     now: float
@@ -77,6 +84,16 @@ class Situation:
     claiming: int
     settled: bool
     claim_coins: int = 0
+    publishers: int = 8
+    unchecked: tuple[Published, ...] = ()
+    checking: int = 0
+    network_away: bool = False
+    fees_in_flight: int = 0
+    fee_per_submission: int = 0
+    plan_fee: int = 0
+    expected: Set[Id32] = frozenset()
+    reveals: tuple[Reveal, ...] = ()
+    reveals_open: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +110,13 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckCopy:
+    """Read a public copy again that a bond rests on."""
+
+    copy: Published
+
+
+@dataclass(frozen=True, slots=True)
 class Submit:
     candidate: Candidate
 
@@ -100,6 +124,13 @@ class Submit:
 @dataclass(frozen=True, slots=True)
 class MakeClaim:
     claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class MakeReveal:
+    """One attempt to reveal weights of ours; half a stake may hang on it."""
+
+    reveal: Reveal
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +147,4 @@ class EndEpoch:
     reason: str
 
 
-Action: TypeAlias = ScoreShards | Publish | Submit | MakeClaim | Arrange | EndEpoch
+Action: TypeAlias = ScoreShards | Publish | CheckCopy | Submit | MakeClaim | MakeReveal | Arrange | EndEpoch

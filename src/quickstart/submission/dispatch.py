@@ -3,25 +3,41 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from typing import Any
 
 from quickstart import clock
 from quickstart.chain.board import Board
 from quickstart.chain.coins import Coin
+from quickstart.chain.effects import Effects
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.outcomes import RefusalReason
 from quickstart.chain.transactions import ClaimRewards, SubmitData
-from quickstart.chain.treasury import Merge, Plan, Split, kind_of
+from quickstart.chain.treasury import Merge, Plan, Split, fee_of, kind_of
 from quickstart.data.window import WINDOW_BYTES
+from quickstart.errors import UnknownVersionError
 from quickstart.ledger.ledger import ConflictError
 from quickstart.ledger.records import IntentKind
+from quickstart.ledger.writer import LedgerWriter
 from quickstart.matching.values import Candidate
-from quickstart.submission.actions import Action, Arrange, MakeClaim, Publish, ScoreShards, Submit
+from quickstart.submission.actions import (
+    Action,
+    Arrange,
+    CheckCopy,
+    MakeClaim,
+    MakeReveal,
+    Publish,
+    ScoreShards,
+    Submit,
+)
+from quickstart.submission.board_watch import BoardWatch
 from quickstart.submission.claims import Claim
-from quickstart.submission.outbox import NotSent, Outbox, Settled
+from quickstart.submission.custody import Custody
+from quickstart.submission.outbox import NotSent, Outbox
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.scoring_desk import ScoringDesk
+from quickstart.trainer.reveal_desk import RevealDesk
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +45,9 @@ CLOSE_SECONDS = 1.0
 
 PASSING = frozenset({RefusalReason.STALE_COIN, RefusalReason.LOCKED_COIN, RefusalReason.NOTHING_SENT})
 """Refusals that say nothing against the claim itself: it may be sent again with another coin."""
+
+NOT_SIGNED = (ConflictError, UnknownVersionError)
+"""Nothing was recorded or sent, and the coins are free again; the next decision knows why."""
 
 
 class Dispatch:
@@ -43,13 +62,21 @@ class Dispatch:
         owner: Id32,
         desk: ScoringDesk,
         publishing: PublishingDesk,
+        custody: Custody,
         outbox: Outbox,
+        reveals: RevealDesk,
+        watch: BoardWatch,
+        writer: LedgerWriter,
         on_change: Callable[[], None],
     ) -> None:
         self._owner = owner
         self._desk = desk
         self._publishing = publishing
+        self._custody = custody
         self._outbox = outbox
+        self._reveals = reveals
+        self._watch = watch
+        self._writer = writer
         self._on_change = on_change
         self._tasks: set[asyncio.Task[None]] = set()
         self.submitting: set[Id32] = set()
@@ -57,6 +84,7 @@ class Dispatch:
         self.claims_made: set[Id32] = set()
         self.refused: set[Id32] = set()
         self.arranging = False
+        self.arranging_fee = 0
         self.last_settled = clock.now()
 
     @property
@@ -64,20 +92,20 @@ class Dispatch:
         """Submissions and claims on their way."""
         return len(self.submitting) + len(self.claiming)
 
-    def perform(self, action: Action, board: Board, seen_ms: Mapping[Id32, int]) -> None:
-        """Starts one action. Without a coin for it, nothing: the next decision knows better.
-
-        `seen_ms`: when each open target was first seen, in milliseconds since 1970.
-        """
+    def perform(self, action: Action, board: Board) -> None:
+        """Starts one action. Without a coin for it, nothing: the next decision knows better."""
         if isinstance(action, ScoreShards):
             self._desk.start(action.work, board)
         elif isinstance(action, Publish):
             self._publishing.running.add(action.window_checksum)
             self._start(self._publishing.publish(self._desk.bank.window(action.row)))
+        elif isinstance(action, CheckCopy):
+            self._custody.begin(action.copy)
+            self._start(self._custody.check(action.copy))
         elif isinstance(action, Submit):
             coin = self._outbox.pool.reserve(board.epoch.parameters.submission_cost(WINDOW_BYTES))
             if coin is not None:
-                kind, details = self._submission(action.candidate, coin, board, seen_ms)
+                kind, details = self._submission(action.candidate, coin, board)
                 self.submitting.add(kind.target_id)
                 self._start(self._submit(kind, coin, board.epoch.number, details))
         elif isinstance(action, MakeClaim):
@@ -85,13 +113,14 @@ class Dispatch:
             if coin is not None:
                 self.claiming.add(action.claim.target_id)
                 self._start(self._claim(action.claim, coin, board.epoch.number))
+        elif isinstance(action, MakeReveal):
+            self._start(self._reveals.begin(action.reveal))
         elif isinstance(action, Arrange):
             self.arranging = True
+            self.arranging_fee = fee_of(action.plan, board.epoch.parameters)
             self._start(self._arrange(action.plan, board.epoch.number))
 
-    def _submission(
-        self, candidate: Candidate, coin: Coin, board: Board, seen_ms: Mapping[Id32, int]
-    ) -> tuple[SubmitData, dict[str, Any]]:
+    def _submission(self, candidate: Candidate, coin: Coin, board: Board) -> tuple[SubmitData, dict[str, Any]]:
         """The claim to a target, and what the books need to know of it."""
         target = board.targets[candidate.target_id]
         model_id = target.model_ids[candidate.model_index]
@@ -108,28 +137,50 @@ class Dispatch:
         )
         details = {
             "bond": board.epoch.parameters.bond(manifest.size),
+            "url": manifest.url,
             "reward": target.reward,
             "window": candidate.window_checksum.hex(),
             "model": format_id(model_id),
             "distance": candidate.distance,
             "loss": candidate.loss,
-            "seen_ms": seen_ms.get(target.target_id, time.time_ns() // 1_000_000),
+            "provenance": asdict(self._desk.bank.provenance_of(candidate.row)),
         }
         return kind, details
 
     async def _submit(self, kind: SubmitData, coin: Coin, epoch: int, details: dict[str, Any]) -> None:
+        target_id = kind.target_id
+        landed_ms = 0
+
+        def executed(effects: Effects) -> None:
+            nonlocal landed_ms
+            landed_ms = time.time_ns() // 1_000_000
+            self._watch.own_fill(target_id, effects)
+
         try:
             outcome = await self._outbox.send(
-                kind, (coin,), 1, purpose=IntentKind.SUBMIT, subject=kind.target_id, epoch=epoch, details=details
+                kind,
+                (coin,),
+                1,
+                purpose=IntentKind.SUBMIT,
+                subject=target_id,
+                epoch=epoch,
+                details=details,
+                on_signed=self._watch.expect,
+                on_executed=executed,
             )
-            if isinstance(outcome, Settled) and outcome.effects.failure is not None:
-                log.info("target %s: %s", format_id(kind.target_id), outcome.effects.failure)
-            if isinstance(outcome, NotSent) and outcome.refusal.reason not in PASSING:
-                self.refused.add(kind.target_id)
-        except ConflictError:
+            if isinstance(outcome, NotSent):
+                self._watch.forget(outcome.intent.digest)
+                if outcome.refusal.reason not in PASSING:
+                    self.refused.add(target_id)
+            elif outcome.effects.failure is not None:
+                log.info("target %s: %s", format_id(target_id), outcome.effects.failure)
+            elif (sighting := self._watch.sightings.get(target_id)) is not None:
+                timing = sighting.timing(target_id, outcome.intent.created_ms, landed_ms)
+                await self._writer.write(lambda ledger: ledger.add_timing(timing))
+        except NOT_SIGNED:
             self._outbox.pool.release((coin,))
         finally:
-            self.submitting.discard(kind.target_id)
+            self.submitting.discard(target_id)
             self.last_settled = clock.now()
 
     async def _claim(self, claim: Claim, coin: Coin, epoch: int) -> None:
@@ -138,7 +189,7 @@ class Dispatch:
             await self._outbox.send(
                 kind, (coin,), 1, purpose=IntentKind.CLAIM, subject=claim.target_id, epoch=epoch, details=claim.details
             )
-        except ConflictError:
+        except NOT_SIGNED:
             self._outbox.pool.release((coin,))
         finally:
             self.claiming.discard(claim.target_id)
@@ -155,8 +206,11 @@ class Dispatch:
                 await self._outbox.send(
                     kind, coins, len(gas), purpose=purpose, subject=None, epoch=epoch, details=details
                 )
+        except UnknownVersionError:
+            self._outbox.pool.release(coins)
         finally:
             self.arranging = False
+            self.arranging_fee = 0
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

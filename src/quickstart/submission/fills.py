@@ -1,7 +1,5 @@
 """What a settled transaction says of our fills, written in the same commit as its outcome."""
 
-import time
-
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import Fill, IntentKind
 from quickstart.submission.outbox import Settled
@@ -13,7 +11,6 @@ def record_settled(ledger: Ledger, settled: Settled) -> None:
     if settled.effects.failure is not None or intent.subject is None:
         return
     if intent.kind is IntentKind.SUBMIT:
-        seen_ms = int(intent.details["seen_ms"])
         fill = Fill(
             target_id=intent.subject,
             digest=intent.digest,
@@ -21,7 +18,7 @@ def record_settled(ledger: Ledger, settled: Settled) -> None:
             reward=int(intent.details["reward"]),
             bond=int(intent.details["bond"]),
             window=bytes.fromhex(intent.details["window"]),
-            latency_ms=time.time_ns() // 1_000_000 - seen_ms,
+            url=intent.details.get("url"),
         )
         ledger.add_fills((fill,))
     elif settled.account.fill_state is not None:

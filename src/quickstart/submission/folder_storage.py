@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class FolderStorage:
         self._root = root
         self._base_url = base_url.rstrip("/")
 
-    def put(self, data: bytes, checksum: Id32) -> str:
+    def put(self, data: bytes, checksum: Id32, *, again: bool = False) -> str:
         """See `Storage.put`. A file appears whole or not at all; a damaged one is replaced.
 
         Raises:
@@ -26,13 +27,21 @@ class FolderStorage:
         """
         path = self._root / object_key(checksum)
         try:
-            if not _holds(path, data):
+            if again or not _holds(path, data):
                 _write(path, data)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "its disk is full; free some space" if full else (error.strerror or str(error))
             raise StateError(f"cannot publish to the folder {self._root}: {reason}") from error
         return self.public_url(checksum)
+
+    def remove(self, checksums: Iterable[Id32]) -> None:
+        """See `Storage.remove`. Raises StateError when the folder cannot be written."""
+        try:
+            for checksum in checksums:
+                (self._root / object_key(checksum)).unlink(missing_ok=True)
+        except OSError as error:
+            raise StateError(f"cannot remove from the folder {self._root}: {error.strerror or error}") from error
 
     def public_url(self, checksum: Id32) -> str:
         return f"{self._base_url}/{object_key(checksum)}"

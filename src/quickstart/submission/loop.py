@@ -4,44 +4,59 @@ No clock, no chain, no disk: it can be tested, replayed and simulated. The drive
 again whenever something has changed.
 """
 
+from collections.abc import Iterable, Iterator
+from math import inf
+
 from quickstart.chain.ids import Id32
 from quickstart.matching.values import Candidate
 from quickstart.submission.actions import (
     Action,
     Arrange,
+    CheckCopy,
     EndEpoch,
     MakeClaim,
+    MakeReveal,
     Policy,
     Publish,
     ScoreShards,
     Situation,
     Submit,
 )
+from quickstart.submission.claims import Claim
 
 EXHAUSTED = "exhausted"
 SECONDS = "seconds"
 MAX_HITS = "max_hits"
 BOND_CAP = "bond_cap"
+CHECKERS = 2
+"""Public copies read again at a time: a few hundred an hour are enough, and a public host may limit reads."""
+
 GAS_CAP = "gas_cap"
 FUNDS = "funds"
 UNPUBLISHABLE = "unpublishable"
 
 
 def decide(situation: Situation, policy: Policy) -> tuple[Action, ...]:
-    """The actions to start now, in this order: coins, submissions, their publishing, claims, scoring.
+    """The actions to start now, in this order: reveals, coins, submissions, their publishing, claims, checks, scoring.
+
+    While the node or the bucket is left alone nothing is scored: GPUs cost money, and nothing could be sent.
 
     Within one call no target, window or coin is used twice; across calls the situation says what is in flight.
     """
     stopped = stopped_by(situation, policy)
     submissions, publications = ((), ()) if stopped else _submissions(situation, policy)
-    actions: list[Action] = []
-    if situation.coin_plan is not None and not situation.arranging:
+    actions: list[Action] = list(map(MakeReveal, situation.reveals))  # no cap holds these back
+    fees = fees_left(situation, policy) - len(submissions) * situation.fee_per_submission
+    if situation.coin_plan is not None and not situation.arranging and situation.plan_fee <= fees:
         actions.append(Arrange(situation.coin_plan))
+        fees -= situation.plan_fee
     actions += [*submissions, *publications]
     lanes_left = policy.lanes - situation.submitting - situation.claiming - len(submissions)
     coins_left = max(situation.free_coins, situation.claim_coins) - len(submissions)
-    actions.extend(map(MakeClaim, situation.claims[: max(0, min(lanes_left, coins_left))]))
-    if policy.scoring and stopped != SECONDS:
+    claims = _affordable(situation.claims[: max(0, min(lanes_left, coins_left))], fees)
+    actions.extend(map(MakeClaim, claims))
+    actions.extend(map(CheckCopy, situation.unchecked[: max(0, CHECKERS - situation.checking)]))
+    if policy.scoring and stopped != SECONDS and situation.publishers and not situation.network_away:
         actions.extend(map(ScoreShards, situation.unscored[: situation.scoring_room]))
     if not actions and not policy.patient and _idle(situation) and situation.settled:
         return (EndEpoch(stopped or _why_nothing_is_left(situation)),)
@@ -54,13 +69,29 @@ def stopped_by(situation: Situation, policy: Policy) -> str | None:
         return SECONDS
     if policy.max_hits_per_epoch is not None and situation.hits >= policy.max_hits_per_epoch:
         return MAX_HITS
-    if policy.gas_cap is not None and situation.fees >= policy.gas_cap:
+    if not situation.fees_in_flight and fees_left(situation, policy) < max(1, situation.fee_per_submission):
         return GAS_CAP
     if policy.bond_cap is not None:
         next_bond = situation.bond_outstanding + situation.bond_per_submission
         if situation.submitting == 0 and next_bond > policy.bond_cap:
             return BOND_CAP
     return None
+
+
+def fees_left(situation: Situation, policy: Policy) -> float:
+    """Shannons of fees that may still be started in this epoch; infinite without a cap."""
+    if policy.gas_cap is None:
+        return inf
+    return policy.gas_cap - situation.fees - situation.fees_in_flight
+
+
+def _affordable(claims: Iterable[Claim], fees: float) -> Iterator[Claim]:
+    """The first claims whose fees together fit."""
+    for claim in claims:
+        fees -= claim.fee
+        if fees < 0:
+            return
+        yield claim
 
 
 def _submissions(situation: Situation, policy: Policy) -> tuple[tuple[Submit, ...], tuple[Publish, ...]]:
@@ -70,21 +101,24 @@ def _submissions(situation: Situation, policy: Policy) -> tuple[tuple[Submit, ..
         situation.free_coins,
         _hits_left(situation, policy),
         _bonds_left(situation, policy),
+        _submissions_for(fees_left(situation, policy), situation, policy),
     )
     ready: list[Submit] = []
     wanted: dict[Id32, Publish] = {}
     for target_id, candidates in situation.candidates.items():
-        if target_id in situation.taken or target_id not in situation.board.targets:
+        is_open = target_id in situation.board.targets
+        if target_id in situation.taken or not (is_open or target_id in situation.expected):
             continue
         usable = [c for c in candidates if c.window_checksum not in situation.unpublishable]
         chosen = _published_first(usable, situation)
         if chosen is None:
             continue
         if chosen.window_checksum in situation.published:
-            ready.append(Submit(chosen))
+            if is_open:
+                ready.append(Submit(chosen))
         elif chosen.window_checksum not in situation.publishing:
             wanted.setdefault(chosen.window_checksum, Publish(chosen.row, chosen.window_checksum))
-    free_publishers = max(0, policy.publishers - len(situation.publishing))
+    free_publishers = max(0, min(policy.publishers, situation.publishers) - len(situation.publishing))
     return tuple(ready[: max(0, room)]), tuple(wanted.values())[:free_publishers]
 
 
@@ -104,7 +138,7 @@ def _why_nothing_is_left(situation: Situation) -> str:
         if candidates and target_id in situation.board.targets and target_id not in situation.taken
     ]
     if not left:
-        return EXHAUSTED
+        return GAS_CAP if situation.claims and situation.claim_coins else EXHAUSTED
     return FUNDS if situation.free_coins == 0 else UNPUBLISHABLE
 
 
@@ -121,9 +155,20 @@ def _bonds_left(situation: Situation, policy: Policy) -> int:
     return max(0, policy.bond_cap - in_flight) // situation.bond_per_submission
 
 
+def _submissions_for(fees: float, situation: Situation, policy: Policy) -> int:
+    """Submissions that fees pay for, `policy.lanes` at most."""
+    return int(min(policy.lanes, fees // max(1, situation.fee_per_submission)))
+
+
 def _idle(situation: Situation) -> bool:
-    """Nothing is under way that could change what there is to do."""
+    """Nothing is under way, and nothing left alone for a while, that could change what there is to do."""
     under_way = (
-        situation.submitting or situation.claiming or situation.publishing or situation.scoring or situation.arranging
+        situation.submitting
+        or situation.claiming
+        or situation.publishing
+        or situation.scoring
+        or situation.arranging
+        or situation.checking
+        or situation.reveals_open
     )
-    return not under_way
+    return not under_way and situation.publishers > 0 and not situation.network_away

@@ -12,7 +12,7 @@ from quickstart.chain.coins import CoinPool
 from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
 from quickstart.data.filters import FilterCounts
-from quickstart.data.window import WINDOW_BYTES
+from quickstart.data.window import WINDOW_BYTES, SourcePlan
 from quickstart.errors import FundsError, UsageError
 from quickstart.executors.base import Executor
 from quickstart.ledger.ledger import Ledger
@@ -35,9 +35,13 @@ async def first_board(reader: NetworkReader, network: Network, *, may_advance: b
     """
     board = await reader.board()
     if may_advance and network.advance_epoch is not None and not board.targets and board.models:
-        await network.advance_epoch()
+        # Listings lag: an epoch that has just begun has targets that do not show yet, and a reveal may be due in it.
         await asyncio.sleep(INDEX_LAG_SECONDS)
         board = await reader.board()
+        if not board.targets:
+            await network.advance_epoch()
+            await asyncio.sleep(INDEX_LAG_SECONDS)
+            board = await reader.board()
     refuse_other_width(board, network.endpoints.rpc)
     return board
 
@@ -80,21 +84,28 @@ async def open_coins(
 
 
 async def open_desk(
-    stack: ExitStack, places: Places, plan: Plan, make_executor: Callable[[Places], Executor], ledger: Ledger
+    stack: ExitStack,
+    places: Places,
+    plan: Plan,
+    make_executor: Callable[[Places], Executor],
+    ledger: Ledger,
+    stopped: Callable[[], bool],
 ) -> tuple[ScoringDesk, FilterCounts]:
-    """The bank with this run's windows in it, and what scores them; `stack` closes both."""
+    """The bank with this run's windows in it, and what scores them; `stack` closes both. No more windows are cut once
+    the run is `stopped`."""
     bank = Bank(places.bank)
-    counts = await asyncio.to_thread(fill_bank, bank, plan)
+    counts = await asyncio.to_thread(fill_bank, bank, plan, stopped)
     executor = stack.enter_context(make_executor(places))
-    desk = ScoringDesk(bank, executor, ledger.weights_names())
+    desk = ScoringDesk(bank, executor, ledger.weights_names(), ledger.scoring(), plan.seed)
     stack.callback(desk.close)
     return desk, counts
 
 
-def fill_bank(bank: Bank, plan: Plan) -> FilterCounts:
+def fill_bank(bank: Bank, plan: Plan, stopped: Callable[[], bool] = lambda: False) -> FilterCounts:
     """Cuts the run's new windows from the sources in turn, and adds them to the bank shard by shard.
 
     Raises:
-        SourceError: no source has a usable window.
+        SourceError: no source has a usable window, or one is in trouble that time may mend.
     """
-    return add_new_windows(bank, plan.sources, plan.windows, plan.seed, SHARD_WINDOWS)
+    order = SourcePlan(plan.seed)
+    return add_new_windows(bank, plan.sources, plan.windows, order, SHARD_WINDOWS, plan.filters, stopped)

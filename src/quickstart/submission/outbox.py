@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from quickstart import clock
+from quickstart.chain.backoff import Backoff
 from quickstart.chain.client import NetworkReader
 from quickstart.chain.coins import Coin, CoinChanges, CoinPool
 from quickstart.chain.effects import Effects, effects_from_sdk
@@ -20,8 +21,9 @@ from quickstart.chain.ids import Id32, format_digest, format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.lease import Lease
-from quickstart.chain.outcomes import Outcome, Refusal, classify
+from quickstart.chain.outcomes import Outcome, Refusal, Unknown, classify
 from quickstart.chain.transactions import Kind, TransactionData
+from quickstart.chain.versions import SigningPermit
 from quickstart.errors import LeaseHeldError, NetworkError, UnreachableError
 from quickstart.ledger.accounts import Account, account
 from quickstart.ledger.ledger import Ledger
@@ -32,8 +34,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-RESEND_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Pauses between sending the same bytes again; the last one repeats."""
+RESEND_BACKOFF = Backoff(first=0.25, longest=10.0)
+"""Pauses between sending the same bytes again."""
 
 INDEX_LAG_SECONDS = 3.0
 """A digest unknown to the node for this long, ten times its usual lag, was not executed."""
@@ -56,6 +58,12 @@ class NotSent:
     refusal: Refusal
 
 
+OnSigned = Callable[[Id32], None]
+"""Hears a transaction's digest once its bytes are durable, before they are sent."""
+
+OnExecuted = Callable[[Effects], None]
+"""Hears what a transaction did as soon as the node tells, before it is in the books."""
+
 AlsoRecord = Callable[[Ledger, Settled], None]
 """More to write in the same commit as the outcome of an intent."""
 
@@ -72,6 +80,7 @@ class Outbox:
         reader: NetworkReader,
         pool: CoinPool,
         also_record: AlsoRecord,
+        permit: SigningPermit | None = None,
     ) -> None:
         self._wallet = wallet
         self._lease = lease
@@ -80,6 +89,7 @@ class Outbox:
         self._reader = reader
         self._also_record = also_record
         self.pool = pool
+        self.permit = permit or SigningPermit()
 
     async def send(
         self,
@@ -91,6 +101,8 @@ class Outbox:
         subject: Id32 | None,
         epoch: int,
         details: Mapping[str, Any],
+        on_signed: OnSigned | None = None,
+        on_executed: OnExecuted | None = None,
     ) -> Settled | NotSent:
         """Sends one transaction and returns when its outcome is known and in the ledger.
 
@@ -98,10 +110,12 @@ class Outbox:
 
         Raises:
             LeaseHeldError: the lease was lost; nothing was signed, or what was is in the ledger for its next holder.
+            UnknownVersionError: the network has become one that this program does not know; nothing was signed.
             ConflictError: a live intent already names the target or a coin; nothing was recorded or sent.
         """
         transaction = TransactionData(kind, self._wallet.address, tuple(coin.ref for coin in coins[:gas]))
         data = transaction.encode()
+        self.permit.check()
         self._require_lease()
         intent = Intent(
             digest=transaction.digest(),
@@ -114,21 +128,25 @@ class Outbox:
             details=details,
         )
         await self._writer.write(lambda ledger: ledger.record(intent))
-        return await self._deliver(intent, sent_before=False)
+        if on_signed is not None:
+            on_signed(intent.digest)
+        return await self._deliver(intent, on_executed, sent_before=False)
 
     async def recover(self) -> tuple[Settled | NotSent, ...]:
         """Settles what an earlier run left open, by sending the same bytes again."""
         intents = self._writer.ledger.pending()
         for intent in intents:
             self.pool.hold(intent.coins)
-        return tuple(await asyncio.gather(*(self._deliver(intent, sent_before=True) for intent in intents)))
+        return tuple(await asyncio.gather(*(self._deliver(intent, None, sent_before=True) for intent in intents)))
 
-    async def _deliver(self, intent: Intent, *, sent_before: bool) -> Settled | NotSent:
+    async def _deliver(self, intent: Intent, on_executed: OnExecuted | None, *, sent_before: bool) -> Settled | NotSent:
         """Sends the intent's bytes until its outcome is known. `sent_before`: they may already have landed."""
         attempt = 0
         while True:
             outcome = await self._attempt(intent)
             if isinstance(outcome, Effects):
+                if on_executed is not None:
+                    on_executed(outcome)
                 return await self._settle(intent, outcome)
             if isinstance(outcome, Refusal) and outcome.holder_digest != intent.digest:
                 if not sent_before:
@@ -137,7 +155,8 @@ class Outbox:
                     effects = await self._find(intent.digest)
                     return await (self._settle(intent, effects) if effects else self._refuse(intent, outcome))
             sent_before = True
-            pause = RESEND_PAUSES_SECONDS[min(attempt, len(RESEND_PAUSES_SECONDS) - 1)]
+            asked = outcome.retry_after_seconds if isinstance(outcome, Unknown) else None
+            pause = RESEND_BACKOFF.pause(attempt + 1, asked)
             log.warning("%s: outcome unknown, same bytes again: %s", format_digest(intent.digest), outcome)
             await asyncio.sleep(pause)
             attempt += 1
@@ -228,13 +247,13 @@ class Outbox:
 
 async def _answered(read: Callable[[], Awaitable[T]]) -> T:
     """The answer to a read that the outcome of something sent hangs on, however long the node is out of reach."""
-    for pause in itertools.chain(RESEND_PAUSES_SECONDS, itertools.repeat(RESEND_PAUSES_SECONDS[-1])):
+    for failures in itertools.count(1):
         try:
             return await read()
         except (NetworkError, UnreachableError) as error:
             log.warning("waiting for the network: %s", error)
-            await asyncio.sleep(pause)
-    raise AssertionError("the pauses never end")
+            await asyncio.sleep(RESEND_BACKOFF.pause(failures))
+    raise AssertionError("the tries never end")
 
 
 def _now_ms() -> int:

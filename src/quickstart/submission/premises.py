@@ -13,6 +13,7 @@ from quickstart.chain.client import Endpoints
 from quickstart.chain.identity import ServiceInfo
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lease import FileLease, Lease
+from quickstart.data.filter_names import DEFAULT_FILTERS
 from quickstart.data.window import Source
 from quickstart.ledger.ledger import Ledger
 from quickstart.submission.actions import Policy
@@ -33,15 +34,21 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do. `windows`: new windows to score in this run; `epochs`: epochs of submitting, 0 to claim only."""
+    """What to do. `windows`: new windows to score in this run; `epochs`: epochs of submitting, 0 to claim only.
+
+    `seed`: the order in which sources are read; `filters`: kinds of window left out. `accepted_versions`: unknown ones
+    under which a person lets us sign (`chain.versions`).
+    """
 
     policy: Policy
     epochs: int
     windows: int
     sources: tuple[Source, ...]
     seed: int = 0
+    filters: tuple[str, ...] = DEFAULT_FILTERS
     command: str = "submit"
     dry_run: bool = False
+    accepted_versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,10 @@ class Places:
     @property
     def lease(self) -> Path:
         return self.root / "lease"
+
+    @property
+    def vault(self) -> Path:
+        return self.root / "vault"
 
     @property
     def requests(self) -> RequestBox:

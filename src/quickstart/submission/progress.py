@@ -1,5 +1,6 @@
 """Where a run stands, for people."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,13 +43,23 @@ class ProgressMeter:
         self._coverage = 0.0
         self._coverage_of: tuple[int, int] | None = None
         self._coverage_due = 0.0
+        self._measuring: asyncio.Task[float] | None = None
 
-    async def show(self, board: Board, in_flight: int) -> None:
+    async def close(self) -> None:
+        if self._measuring is not None:
+            self._measuring.cancel()
+            await asyncio.gather(self._measuring, return_exceptions=True)
+
+    def show(self, board: Board, in_flight: int) -> None:
+        """Reports where the run stands, with coverage as last measured: nothing waits for it."""
         measured = (self._desk.windows_scored, board.epoch.number)
-        if measured != self._coverage_of and clock.now() >= self._coverage_due:
-            self._coverage = await self._desk.coverage(board)
+        if self._measuring is not None:
+            if self._measuring.done():
+                self._coverage, self._measuring = self._measuring.result(), None
+                self._coverage_due = clock.now() + COVERAGE_EVERY_SECONDS
+        elif measured != self._coverage_of and clock.now() >= self._coverage_due:
             self._coverage_of = measured
-            self._coverage_due = clock.now() + COVERAGE_EVERY_SECONDS
+            self._measuring = asyncio.create_task(self._desk.coverage(board))
         fills = self._ledger.fill_counts()
         self._report(
             Progress(

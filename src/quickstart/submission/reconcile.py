@@ -14,7 +14,7 @@ from quickstart.chain.coins import Coin
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.objects import TargetContents, TargetStatus
 from quickstart.ledger.ledger import Ledger
-from quickstart.ledger.records import Fill, FillState, Movement
+from quickstart.ledger.records import Fill, FillState, Movement, Published
 from quickstart.ledger.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
@@ -106,17 +106,28 @@ def _slashed_by_others(fills: Iterable[Fill], accounted: Set[Id32], epoch: int) 
 
 
 async def _restore_fills(reader: NetworkReader, writer: LedgerWriter, on_chain: Set[Id32]) -> None:
-    """Adds fills the chain has under our address and the ledger has not."""
+    """Adds fills the chain has under our address and the ledger has not, and the public copies they rest on, unread."""
     known = {fill.target_id for fill in writer.ledger.fills()}
     missing = [target_id for target_id in on_chain if target_id not in known]
     restored: list[Fill] = []
+    known_copies = {(copy.window, copy.url) for copy in writer.ledger.published()}
+    copies: list[Published] = []
     for target_id in missing:
         contents = await reader.target(target_id)
         if contents is not None and contents.status is TargetStatus.FILLED:
             restored.append(_restored(target_id, contents))
+            manifest = contents.manifest
+            if manifest is not None and (manifest.checksum, manifest.url) not in known_copies:
+                copies.append(Published(manifest.checksum, manifest.url, manifest.size, 0))
     if restored:
         log.warning("%d fills restored from the chain", len(restored))
-        await writer.write(lambda ledger: ledger.add_fills(restored))
+
+        def write(ledger: Ledger) -> None:
+            ledger.add_fills(restored)
+            for copy in copies:
+                ledger.publish(copy)
+
+        await writer.write(write)
 
 
 def _restored(target_id: Id32, contents: TargetContents) -> Fill:
@@ -127,5 +138,5 @@ def _restored(target_id: Id32, contents: TargetContents) -> Fill:
         reward=contents.reward,
         bond=contents.bond,
         window=contents.manifest.checksum if contents.manifest else None,
-        latency_ms=None,
+        url=contents.manifest.url if contents.manifest else None,
     )

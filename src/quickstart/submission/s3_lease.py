@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from quickstart.submission.premises import Places
 
 READ_SECONDS = 5.0
-ATTEMPTS = 1
-"""A second try of a conditional write that was taken is refused; the lease reads and tries again by itself."""
-
 PROBE = "leases/probe"
 
 _REFUSED = frozenset({"PreconditionFailed", "412"})
@@ -38,7 +35,7 @@ class S3LeaseStore:
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
-        self._client: S3Client = s3_client(settings, READ_SECONDS, ATTEMPTS)
+        self._client: S3Client = s3_client(settings, READ_SECONDS)
         self._checked = False
 
     def close(self) -> None:

@@ -2,23 +2,39 @@
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from quickstart.chain.backoff import Backoff
 from quickstart.chain.ids import Id32
 from quickstart.chain.outcomes import TransferFailure, TransferProblem, s3_failure
-from quickstart.errors import NetworkError, QuickstartError, SettingsError, UnmappedFailure, UnreachableError
+from quickstart.errors import (
+    BusyError,
+    NetworkError,
+    QuickstartError,
+    SettingsError,
+    UnmappedFailure,
+    UnreachableError,
+    UsageError,
+)
 from quickstart.settings import S3Settings
 from quickstart.submission.storage import object_key, warn_if_rate_limited_host
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
+OUR_PREFIXES = ("windows/", "leases/")
 ATTEMPTS = 4
+BACKOFF = Backoff(first=0.5, longest=20.0)
 CONNECTIONS = 32
 
 CONTENT_TYPE = "application/octet-stream"
@@ -34,30 +50,32 @@ class S3Storage:
     that limits reads is told of at error level, which every command shows: it can cost the bond.
     """
 
-    def __init__(self, settings: S3Settings) -> None:
+    def __init__(self, settings: S3Settings, sleep: Callable[[float], None] = time.sleep) -> None:
         warning = warn_if_rate_limited_host(settings.public_url)
         if warning is not None:
             log.error(warning)
         self._settings = settings
-        self._client = s3_client(settings)
+        self._client = s3_client(settings)  # `_patiently` tries again, and waits as it is told
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._known: set[Id32] = set()
         self._with_acl = not (urlsplit(settings.endpoint_url or "").hostname or "").endswith(
             ".r2.cloudflarestorage.com"
         )
 
-    def put(self, data: bytes, checksum: Id32) -> str:
-        """See `Storage.put`. What is already there with the same size is not sent again.
+    def put(self, data: bytes, checksum: Id32, *, again: bool = False) -> str:
+        """See `Storage.put`. What is already there with the same size is not sent again, unless `again`.
 
         Raises:
             SettingsError: bucket, credentials or permissions are not right; names which variable.
             UnreachableError: the endpoint does not answer.
-            NetworkError: the service failed otherwise, after retries.
+            BusyError: the service is busy, after retries.
+            NetworkError: the service failed otherwise.
         """
         with self._lock:
             known = checksum in self._known
-        if not known:
-            if not self._is_there(checksum, len(data)):
+        if again or not known:
+            if again or not self._is_there(checksum, len(data)):
                 self._upload(data, checksum)
             with self._lock:
                 self._known.add(checksum)
@@ -66,14 +84,66 @@ class S3Storage:
     def public_url(self, checksum: Id32) -> str:
         return f"{self._settings.public_url}/{object_key(checksum)}"
 
+    def remove(self, checksums: Iterable[Id32]) -> None:
+        """See `Storage.remove`.
+
+        Raises:
+            SettingsError: the credentials may not delete. NetworkError, UnreachableError: as `put`.
+        """
+        names = list(checksums)
+        self.remove_keys(map(object_key, names))
+        with self._lock:
+            self._known.difference_update(names)
+
+    def keys(self) -> list[str]:
+        """Every object of ours in the bucket: windows and leases. Raises as `put` does."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        found: list[str] = []
+        try:
+            for prefix in OUR_PREFIXES:
+                pages = self._client.get_paginator("list_objects_v2").paginate(
+                    Bucket=self._settings.bucket, Prefix=prefix
+                )
+                found += [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        except (BotoCoreError, ClientError) as error:
+            raise bucket_error(self._settings, s3_failure(error)) from error
+        return found
+
+    def remove_keys(self, keys: Iterable[str]) -> None:
+        """Deletes objects; what is not there is no failure. Raises as `put` does."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        for key in keys:
+            # One by one: deleting many in one call needs a checksum that not every service takes.
+            try:
+                self._patiently(partial(self._client.delete_object, Bucket=self._settings.bucket, Key=key))
+            except (BotoCoreError, ClientError) as error:
+                raise bucket_error(self._settings, s3_failure(error)) from error
+
     def close(self) -> None:
         self._client.close()
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """A call of the service, tried again while it is busy or away, as it asks."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return call()
+            except (BotoCoreError, ClientError) as error:
+                failure = s3_failure(error)
+                if not failure.retryable or attempt == ATTEMPTS:
+                    raise
+                self._sleep(BACKOFF.pause(attempt, failure.retry_after_seconds))
+        raise AssertionError("the loop returns or raises")
 
     def _is_there(self, checksum: Id32, size: int) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            found = self._client.head_object(Bucket=self._settings.bucket, Key=object_key(checksum))
+            head = partial(self._client.head_object, Bucket=self._settings.bucket, Key=object_key(checksum))
+            found = self._patiently(head)
         except (BotoCoreError, ClientError) as error:
             failure = s3_failure(error)
             # Without the right to list, a missing object reads as forbidden; the upload will tell.
@@ -107,25 +177,23 @@ class S3Storage:
 
     def _put_object(self, data: bytes, checksum: Id32, *, with_acl: bool) -> None:
         bucket, key = self._settings.bucket, object_key(checksum)
-        if with_acl:
-            self._client.put_object(
-                Bucket=bucket,
-                Key=key,
-                Body=data,
-                ContentType=CONTENT_TYPE,
-                CacheControl=CACHE_CONTROL,
-                ACL="public-read",
-            )
-        else:
-            self._client.put_object(
-                Bucket=bucket, Key=key, Body=data, ContentType=CONTENT_TYPE, CacheControl=CACHE_CONTROL
-            )
+        put = partial(
+            self._client.put_object,
+            Bucket=bucket,
+            Key=key,
+            Body=data,
+            ContentType=CONTENT_TYPE,
+            CacheControl=CACHE_CONTROL,
+        )
+        self._patiently(partial(put, ACL="public-read") if with_acl else put)
 
 
 def bucket_error(settings: S3Settings, failure: TransferFailure) -> QuickstartError:
     """A failure of the bucket as what to correct."""
     bucket = settings.bucket
     where = settings.endpoint_url or "Amazon S3"
+    if failure.detail == "RequestTimeTooSkewed":
+        return UsageError(f"{where} finds that this machine's clock is wrong: set it, and run this again")
     match failure.problem:
         case TransferProblem.NO_BUCKET:
             return SettingsError(
@@ -143,20 +211,27 @@ def bucket_error(settings: S3Settings, failure: TransferFailure) -> QuickstartEr
             )
         case TransferProblem.UNREACHABLE:
             return UnreachableError(f"no answer from {where} ({failure.detail}); check S3_ENDPOINT_URL")
+        case TransferProblem.BUSY:
+            return BusyError(f"{where} is busy ({failure.detail}); try again later", failure.retry_after_seconds)
         case TransferProblem.UNMAPPED:
             return UnmappedFailure(f"an unknown failure of {where}: {failure.detail}")
     return NetworkError(f"{where} failed for the bucket {bucket!r}: {failure}")
 
 
-def s3_client(settings: S3Settings, read_seconds: float = READ_SECONDS, attempts: int = ATTEMPTS) -> "S3Client":
-    """A client of the bucket's service. Loads boto3."""
+def s3_client(settings: S3Settings, read_seconds: float = READ_SECONDS) -> "S3Client":
+    """A client of the bucket's service. Loads boto3.
+
+    It tries nothing again by itself: a second try of a conditional write that was taken is refused.
+    """
     import boto3
     from botocore.config import Config
+
+    logging.getLogger("botocore").setLevel(logging.INFO)  # its debug lines show signed headers
 
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=read_seconds,
-        retries={"mode": "standard", "total_max_attempts": attempts},
+        retries={"mode": "standard", "total_max_attempts": 1},
         max_pool_connections=CONNECTIONS,
         # Buckets as paths work on every endpoint of one's own; Amazon wants them as hosts.
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},

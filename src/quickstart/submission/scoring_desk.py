@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
-from quickstart.bank import Bank, BankView, ShardId
+from quickstart.bank import Bank, BankView
 from quickstart.chain.board import ActiveModel, Board, OpenTarget
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.transactions import Manifest
@@ -16,8 +16,9 @@ from quickstart.matching.coverage import coverage
 from quickstart.matching.fillable import fillable
 from quickstart.matching.matcher import Matcher
 from quickstart.matching.values import Candidate, Matches, MatchTarget
+from quickstart.planning import Outlook, Spent
 from quickstart.submission.actions import Work
-from quickstart.submission.model_choice import stages
+from quickstart.submission.scoring_queue import ScoringQueue
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,16 @@ class ScoringDesk:
     id -> why it, and every target that needs it, is left out.
     """
 
-    def __init__(self, bank: Bank, executor: Executor, weights_names: Mapping[Id32, Id32]) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        executor: Executor,
+        weights_names: Mapping[Id32, Id32],
+        spent: Mapping[Id32, Spent] | None = None,
+        seed: int = 0,
+    ) -> None:
         self.bank = bank
+        self._queue = ScoringQueue(bank, spent or {}, seed)
         self._executor = executor
         self._matcher = Matcher()
         self._running: set[Work] = set()
@@ -42,12 +51,6 @@ class ScoringDesk:
         self._exact: dict[Work, bool] = {}  # exact work, and whether it was started
         self._matches: dict[Id32, Matches] = {}
         self._view: BankView | None = None
-        self._queue: tuple[Work, ...] | None = None  # until something starts or ends, or the models change
-        self._queued_models: Mapping[Id32, ActiveModel] = {}
-        self._sizes: dict[ShardId, int] = {}
-        self._staged: list[list[ActiveModel]] = []
-        self._staged_models: Mapping[Id32, ActiveModel] | None = None
-        self._staged_at = (0, 0)
         self.weights_names = dict(weights_names)
         self.windows_scored = 0
         self._unusable: set[tuple[Manifest, bytes]] = set()
@@ -58,17 +61,28 @@ class ScoringDesk:
         return len(self._running)
 
     @property
+    def surveying(self) -> bool:
+        """Whether the last `unscored` was empty only because it is not known yet what to score."""
+        return self._queue.surveying
+
+    @property
+    def outlook(self) -> Outlook | None:
+        """The targets that scoring is planned for."""
+        return self._queue.outlook
+
+    @property
     def room(self) -> int:
         """Requests to keep waiting besides those being worked on, so that no worker idles."""
         return max(0, 2 * self._executor.capacity - len(self._running))
 
     def close(self) -> None:
+        self._queue.close()
         self._matcher.close()
 
     def start(self, work: Work, board: Board) -> None:
         model = board.models[work.model_id]
         self._running.add(work)
-        self._queue = None
+        self._queue.started(work)
         if work.exact:
             self._exact[work] = True
         self._executor.spawn(
@@ -87,10 +101,12 @@ class ScoringDesk:
             else:
                 self.weights_names[request.weights_id] = answer.weights_checksum
                 self.windows_scored += answer.windows
+                if not work.exact:
+                    self._queue.ended(answer.weights_checksum, answer.windows, answer.seconds)
         if answers:
+            self._queue.ended()
             self.bank.refresh()
             self._view = None
-            self._queue = None
         return answers
 
     def _failed(self, work: Work, answer: ScoreFailed) -> None:
@@ -107,46 +123,17 @@ class ScoringDesk:
             )
 
     def unscored(self, board: Board) -> tuple[Work, ...]:
-        """Scoring to do: models that complete the most targets first, shard by shard so that targets can be matched
-        early, exact repeats last.
-        """
-        if self._queue is None or self._queued_models is not board.models:
-            self._queued_models = board.models
-            self._sizes = {shard.id: shard.n for shard in self.bank.shards()}
-            self._queue = tuple(
-                work
-                for stage in self._stages(board)
-                for shard in self._sizes
-                for model in stage
-                if not self._is_scored(shard, model) and (work := Work(shard, model.model_id)) not in self._running
-            )
-        return (*self._queue, *self._exact_work(board))
-
-    def _stages(self, board: Board) -> list[list[ActiveModel]]:
-        """Usable models in groups, in the order to score them: chosen when models change, or the bank grows. The size
-        of a model's file stands for the time it takes.
-        """
-        seen = (len(self._sizes), len(self._unusable))
-        if self._staged_models is not board.models or self._staged_at != seen:
-            usable = {model_id: model for model_id, model in board.models.items() if self._usable(model)}
-            cost = {
-                model_id: model.manifest.size * sum(not self._is_scored(shard, model) for shard in self._sizes)
-                for model_id, model in usable.items()
-            }
-            chosen = stages((target.model_ids for target in board.targets.values()), cost)
-            self._staged = [[usable[model_id] for model_id in stage] for stage in chosen]
-            self._staged_models, self._staged_at = board.models, seen
-        return self._staged
+        """Scoring to do: what adds most to coverage for its time first, exact repeats last."""
+        usable = {model_id: model for model_id, model in board.models.items() if self._usable(model)}
+        most = max(1, 2 * self._executor.capacity)
+        works = self._queue.order(board, self.view, usable, self.weights_names, self._running, most)
+        return (*works, *self._exact_work(board))
 
     @property
     def left_to_score(self) -> int:
         """Windows times models that wait or are being scored, as of the last `unscored`."""
-        waiting = sum(self._sizes.get(work.shard, 0) for work in self._queue or ())
-        return waiting + sum(len(w.rows) if w.rows else self._sizes.get(w.shard, 0) for w in self._running)
-
-    def _is_scored(self, shard: ShardId, model: ActiveModel) -> bool:
-        name = self.weights_names.get(model.weights_id)
-        return name is not None and self.bank.is_scored(shard, name)
+        sizes = {shard.id: shard.n for shard in self.bank.shards()}
+        return self._queue.windows_left + sum(len(w.rows) if w.rows else sizes[w.shard] for w in self._running)
 
     def _exact_work(self, board: Board) -> tuple[Work, ...]:
         """For targets with nothing safe to send: exact scores of their best uncertain windows, asked for once."""
@@ -176,14 +163,17 @@ class ScoringDesk:
             self._matches = {}
         return self._view
 
-    async def match(self, board: Board, owner: Id32) -> Mapping[Id32, tuple[Candidate, ...]]:
-        """What is safe to send for each open target, wins of `owner`'s models first.
+    async def match(
+        self, board: Board, owner: Id32, expected: Mapping[Id32, OpenTarget] | None = None
+    ) -> Mapping[Id32, tuple[Candidate, ...]]:
+        """What is safe to send for each target, open or expected to open, wins of `owner`'s models first.
 
         New targets are matched; after new scores, all are.
         """
         view = self.view()
-        self._matches = {k: v for k, v in self._matches.items() if k in board.targets}
-        fresh = [target for target in board.targets.values() if target.target_id not in self._matches]
+        targets = {**board.targets, **(expected or {})}
+        self._matches = {k: v for k, v in self._matches.items() if k in targets}
+        fresh = [target for target in targets.values() if target.target_id not in self._matches]
         wanted = self.match_targets(fresh, board)
         if wanted:
             own = frozenset(

@@ -11,17 +11,22 @@ from typing import Any
 from quickstart.chain.board import Board
 from quickstart.chain.client import NetworkReader, connect
 from quickstart.chain.coins import CoinPool
+from quickstart.chain.feed import CheckpointFeed
 from quickstart.chain.identity import ServiceInfo, service_info
 from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
+from quickstart.chain.versions import SigningPermit, explain
 from quickstart.data.filters import FilterCounts
 from quickstart.executors.base import Executor
 from quickstart.ledger.ledger import Ledger
+from quickstart.ledger.records import AlarmKind, IntentKind
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.actions import Policy
+from quickstart.submission.alarms import Alarms, watch_versions
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
-from quickstart.submission.driver import EPOCH_OVER, INTERRUPTED, TICK_SECONDS, Driver
+from quickstart.submission.claims import worth_claiming
+from quickstart.submission.driver import EPOCH_OVER, INTERRUPTED, READ_ONLY, TICK_SECONDS, Driver
 from quickstart.submission.fills import record_settled
 from quickstart.submission.opening import first_board, open_coins, open_desk
 from quickstart.submission.outbox import Outbox
@@ -29,11 +34,22 @@ from quickstart.submission.premises import Network, Places, Plan, Premises
 from quickstart.submission.progress import Reporter
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.reconcile import reconcile
+from quickstart.submission.rehearsal import planned_claims, planned_submissions, totals
+from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
+from quickstart.trainer.reveal_desk import RevealDesk
+from quickstart.trainer.vault import Vault
+from quickstart.units import MINUTES, SECONDS
 
 log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 30 * MINUTES
+"""How long a run that has begun waits for a node that is away; one that begins wants an answer in seconds."""
+
+OPENING_SECONDS = 20 * SECONDS
+"""How long one that begins waits for a node that answers, but is busy."""
 
 SETTLING_EPOCHS = 2
 """A fill of epoch E is claimable from E + 2 on."""
@@ -60,6 +76,9 @@ class Session:
         if self._driver is not None:
             self._driver.stop()
 
+    def _is_stopped(self) -> bool:
+        return self._stopped
+
     async def run(self) -> dict[str, Any]:
         """Runs to the end and returns what to tell: counts, epochs, money, books (`summary`).
 
@@ -73,60 +92,91 @@ class Session:
             reader = await self._reader()
             board = await first_board(reader, self.network, may_advance=True)
             writer = LedgerWriter(ledger)
+            permit = SigningPermit(self.plan.accepted_versions)
+            if not await watch_versions(permit, board.epoch, alarms := Alarms(writer)):
+                await alarms.clear(AlarmKind.UNKNOWN_VERSION)  # of an earlier run
+            permit.check()
             lanes = Lanes(self.network.endpoints, self.plan.policy.lanes)
-            outbox = Outbox(self.wallet, lease, writer, lanes, reader, CoinPool(ledger.coins()), record_settled)
+            outbox = Outbox(self.wallet, lease, writer, lanes, reader, CoinPool(ledger.coins()), record_settled, permit)
             recovered = await outbox.recover()
             if recovered:
                 log.info("%d transactions of an earlier run settled", len(recovered))
                 await asyncio.sleep(INDEX_LAG_SECONDS)
             outbox.pool = await open_coins(reader, writer, self.wallet, self.network, self.plan, board)
-            desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger)
+            desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger, self._is_stopped)
             client = stack.enter_context(public_client())
+            vault = Vault(self.places.vault, self.wallet, self.storage, client)
             driver = self._driver = Driver(
                 owner=self.wallet.address,
                 reader=reader,
-                watch=BoardWatch(reader, board),
+                watch=BoardWatch(reader, board, CheckpointFeed(self.network.endpoints.rpc)),
                 desk=desk,
                 publishing=PublishingDesk(Publisher(self.storage, client), writer),
                 outbox=outbox,
+                reveals=RevealDesk(self.wallet.address, reader, vault, outbox, ledger),
                 writer=writer,
                 requests=self.premises.requests(self.places),
                 report=self.report,
             )
             if self._stopped:
                 driver.stop()
+            reader.patience_seconds = reader.away_seconds = PATIENCE_SECONDS
             try:
                 await self._run_epochs(driver)
             finally:
                 await driver.close()
-            return await self._result(board.epoch.number, driver.board, reader, ledger, desk, counts)
+            return await self._result(board.epoch.number, driver, reader, ledger, desk, counts)
 
     async def rehearse(self) -> dict[str, Any]:
-        """Scores and matches like `run`, but has no outbox and publishes nothing: it cannot sign or send."""
+        """What `run` would do now. It has no outbox and no storage: it cannot sign, send or publish.
+
+        Scores and matches, unless the plan is to claim only.
+        """
         with ExitStack() as stack:
             ledger = stack.enter_context(closing(Ledger(self.places.ledger)))
-            board = await first_board(await self._reader(), self.network, may_advance=False)
-            desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger)
-            while not self._stopped:
-                desk.collect()
-                await desk.match(board, self.wallet.address)
-                work = desk.unscored(board)
-                if not work and not desk.running:
-                    break
-                for item in work[: desk.room]:
-                    desk.start(item, board)
-                await asyncio.sleep(TICK_SECONDS)
-            for encrypted, weights in desk.weights_names.items():
-                ledger.name_weights(encrypted, weights)
-            candidates = await desk.match(board, self.wallet.address)
+            reader = await self._reader()
+            board = await first_board(reader, self.network, may_advance=False)
+            permit = SigningPermit(self.plan.accepted_versions)
+            permit.observe(board.epoch.protocol_version, board.epoch.parameters.model_architecture_version)
+            desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger, self._is_stopped)
+            if self.plan.policy.scoring:
+                await self._score_everything(desk, board, ledger)
+            candidates = await desk.match(board, self.wallet.address) if self.plan.epochs else {}
+            owner, number = self.wallet.address, board.epoch.number
+            taken = ledger.taken_subjects(IntentKind.SUBMIT, number, board.targets)
+            submissions = planned_submissions(
+                candidates, board, owner, taken, ledger.bond_outstanding(), self.plan.policy
+            )
+            claimed = ledger.live_subjects(IntentKind.CLAIM)
+            claims = planned_claims(worth_claiming(await reader.claimable(), owner, claimed, board.epoch.parameters))
             return self._about(board, desk, counts) | {
                 "dry_run": True,
                 "open_targets": len(board.targets),
-                "would_submit": len(candidates),
+                "would_submit": len(submissions),
+                "submissions": submissions,
+                "claims": claims,
+                "totals": totals([*submissions, *claims]),
+                "withheld": [explain(permit.withheld)] if permit.withheld else [],
             }
 
+    async def _score_everything(self, desk: ScoringDesk, board: Board, ledger: Ledger) -> None:
+        """Scores what the bank holds with the models of one board."""
+        books = ScoringBooks(ledger, desk)
+        while not self._stopped:
+            books.collect()
+            await desk.match(board, self.wallet.address)
+            work = desk.unscored(board)
+            if not work and not desk.running and not desk.surveying:
+                break
+            for item in work[: desk.room]:
+                desk.start(item, board)
+            await asyncio.sleep(TICK_SECONDS)
+
     async def _reader(self) -> NetworkReader:
-        return NetworkReader(await connect(self.network.endpoints), self.network.endpoints.rpc)
+        endpoints = self.network.endpoints
+        reader = NetworkReader(await connect(endpoints), endpoints.rpc, lambda: connect(endpoints))
+        reader.patience_seconds = OPENING_SECONDS
+        return reader
 
     async def _run_epochs(self, driver: Driver) -> None:
         """Epochs of submitting, then as many of claiming as it takes, where we may end epochs."""
@@ -142,13 +192,13 @@ class Session:
             elif number and reason != EPOCH_OVER:
                 await driver.await_epoch()
             reason = await driver.run_epoch(policy)
-            if reason == INTERRUPTED:
+            if reason in (INTERRUPTED, READ_ONLY):
                 return
 
     async def _result(
         self,
         first_epoch: int,
-        board: Board,
+        driver: Driver,
         reader: NetworkReader,
         ledger: Ledger,
         desk: ScoringDesk,
@@ -156,6 +206,7 @@ class Session:
     ) -> dict[str, Any]:
         """What to tell at the end: the books beside what the chain says."""
         await asyncio.sleep(INDEX_LAG_SECONDS)
+        board = driver.board
         if not ledger.pending():  # others may have claimed fills of ours, and paid us
             await reconcile(reader, LedgerWriter(ledger), self.wallet.address, board.epoch.number)
         result = summary(ledger, since_epoch=first_epoch, current_epoch=board.epoch.number)
@@ -169,6 +220,7 @@ class Session:
             self._about(board, desk, counts)
             | {
                 "coverage": {"distance_threshold": threshold, "share": await desk.coverage(board)},
+                "feed": driver.feed,
                 "excluded_models": {model_id.hex(): reason for model_id, reason in desk.excluded.items()},
             }
             | result

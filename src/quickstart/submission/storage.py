@@ -7,13 +7,14 @@ checksum, and read back as a stranger would: by its public URL, without credenti
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from quickstart.chain.backoff import Backoff
 from quickstart.chain.ids import Id32
 from quickstart.chain.outcomes import http_failure
 from quickstart.chain.transactions import Manifest
@@ -22,10 +23,11 @@ from quickstart.errors import DataUnreadableError
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
-FIRST_PAUSE_SECONDS = 0.25
-PAUSE_CAP_SECONDS = 10.0
+BACKOFF = Backoff(first=0.25, longest=10.0)
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
+READING_SECONDS = 30.0
+"""A host that needs longer for one object, dripping it, is as good as dead to a validator."""
 REDIRECTS = 3
 
 _REDIRECTING = frozenset({301, 302, 303, 307, 308})
@@ -38,8 +40,15 @@ _RATE_LIMITED_SUFFIXES = (".r2.dev",)
 class Storage(Protocol):
     """A place to publish bytes. Implementations may be called from several threads at once."""
 
-    def put(self, data: bytes, checksum: Id32) -> str:
-        """Publishes `data` under a name made from `checksum`, once; returns its public URL."""
+    def put(self, data: bytes, checksum: Id32, *, again: bool = False) -> str:
+        """Publishes `data` under a name made from `checksum`, once; returns its public URL.
+
+        `again`: also when it seems to be there, since readers did not get it.
+        """
+        ...
+
+    def remove(self, checksums: Iterable[Id32]) -> None:
+        """Deletes what was published under these names; what is not there is no failure."""
         ...
 
     def public_url(self, checksum: Id32) -> str:
@@ -71,16 +80,20 @@ class Publisher:
     client: httpx.Client
     sleep: Callable[[float], None] = time.sleep
 
-    def publish(self, data: bytes, checksum: Id32) -> Manifest:
-        """Puts `data`, reads it back in public, and gives the manifest to sign.
+    def publish(self, data: bytes, checksum: Id32, *, again: bool = False) -> Manifest:
+        """Puts `data`, reads it back in public, and gives the manifest to sign. `again`: see `Storage.put`.
 
         Raises:
             DataUnreadableError: the public copy cannot be read or differs; nothing may be signed.
             QuickstartError: the storage refused the upload; see the storage.
         """
-        url = self.storage.put(data, checksum)
-        verify_public(url, checksum, len(data), client=self.client, sleep=self.sleep)
+        url = self.storage.put(data, checksum, again=again)
+        self.verify(url, checksum, len(data))
         return Manifest(url, checksum, len(data))
+
+    def verify(self, url: str, checksum: Id32, size: int) -> None:
+        """See `verify_public`."""
+        verify_public(url, checksum, size, client=self.client, sleep=self.sleep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,7 @@ def verify_public(
 ) -> None:
     """Reads `url` without credentials and compares size and BLAKE2b-256.
 
-    Busy servers (429, 5xx) and lost connections are tried again, after the pause the server asks for (10 s at
+    Busy servers (429, 5xx) and lost connections are tried again, after the pause the server asks for (a minute at
     most). Redirects are followed on the same host only.
 
     Raises:
@@ -109,10 +122,8 @@ def verify_public(
             return
         reason = outcome.reason
         if attempt + 1 < ATTEMPTS:
-            asked = outcome.pause_seconds
-            pause = FIRST_PAUSE_SECONDS * 2**attempt if asked is None else asked
             log.info("public copy not readable yet", extra={"url": url, "reason": reason, "attempt": attempt + 1})
-            sleep(min(pause, PAUSE_CAP_SECONDS))
+            sleep(BACKOFF.pause(attempt + 1, outcome.pause_seconds))
     raise DataUnreadableError(f"cannot read {url}: {reason}, after {ATTEMPTS} tries")
 
 
@@ -142,12 +153,15 @@ def _read(client: httpx.Client, url: str, checksum: Id32, size: int) -> _Retry |
 def _compare(response: httpx.Response, url: str, checksum: Id32, size: int) -> _Retry | None:
     digest = hashlib.blake2b(digest_size=32)
     received = 0
+    deadline = time.monotonic() + READING_SECONDS
     # Raw bytes: what a reader gets who decodes nothing.
     for chunk in response.iter_raw():
         received += len(chunk)
         if received > size:
             raise DataUnreadableError(f"{url} serves more than the {size} bytes that were published")
         digest.update(chunk)
+        if time.monotonic() > deadline:
+            return _Retry(f"only {received} of {size} bytes came in {READING_SECONDS:.0f} s")
     if received < size:
         return _Retry(f"{received} of {size} bytes came")
     if digest.digest() != checksum:

@@ -1,11 +1,14 @@
 """What a wallet has done and earned, from its ledger alone."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from quickstart.chain.ids import format_digest, format_id
 from quickstart.ledger.ledger import Ledger
-from quickstart.ledger.records import Fill, FillState, IntentKind, IntentStatus
+from quickstart.ledger.records import EpochReport, FillState, IntentKind, IntentStatus
+from quickstart.submission.latency import latency
 from quickstart.submission.loop import EXHAUSTED
 
 FEE_ITEMS = ("fee_base", "fee_operation", "fee_value")
@@ -33,13 +36,14 @@ def summary(ledger: Ledger, *, since_epoch: int = 0, current_epoch: int | None =
         "claimable": len(claimable),
         "claimed": sum(fill.state is FillState.CLAIMED for fill in fills),
         "false_claims": sum(fill.state is FillState.SLASHED for fill in fills),
-        "lost": ledger.counts(IntentKind.SUBMIT).get(IntentStatus.FAILED, 0),
+        "lost": _lost(ledger, reports),
         "pending": len(ledger.pending()),
         "claims_landed": ledger.counts(IntentKind.CLAIM).get(IntentStatus.LANDED, 0),
         "missed": sum(report.missed for report in reports if report.ended_by == EXHAUSTED),
         "distinct_windows": len({fill.window for fill in fills}),
+        "data": data_used(ledger),
         "epochs": [asdict(report) for report in reports],
-        "latency_ms": _latency(fills),
+        "latency_ms": latency(ledger.timings(since_epoch)),
         "money": {
             "earned_shannons": earned,
             "fees_shannons": fees,
@@ -47,18 +51,36 @@ def summary(ledger: Ledger, *, since_epoch: int = 0, current_epoch: int | None =
             "bond_lost_shannons": bond_lost,
             "net_shannons": earned - fees - bond_lost,
         },
+        "alarms": [asdict(alarm) for alarm in ledger.alarms() if alarm.cleared_ms is None],
         "books": {"items": totals, "ledger_shannons": sum(totals.values())},
     }
 
 
-def _latency(fills: Iterable[Fill]) -> dict[str, float | None]:
-    """Median and 95th percentile from first sight of a target to the landed submission."""
-    values = sorted(fill.latency_ms for fill in fills if fill.latency_ms is not None)
-    return {"p50": percentile(values, 50), "p95": percentile(values, 95)}
+def _lost(ledger: Ledger, reports: Sequence[EpochReport]) -> int:
+    """Targets that somebody else got first: before we had sent anything, as reports tell, or after."""
+    failed = ledger.counts(IntentKind.SUBMIT).get(IntentStatus.FAILED, 0)
+    before = (report.lost - len(ledger.failed_subjects(IntentKind.SUBMIT, report.epoch)) for report in reports)
+    return failed + sum(max(0, count) for count in before)
 
 
-def percentile(ordered: Sequence[int], percent: int) -> float | None:
-    """Nearest-rank percentile of ascending values; None of nothing."""
-    if not ordered:
-        return None
-    return float(ordered[max(0, -(-len(ordered) * percent // 100) - 1)])
+def data_used(ledger: Ledger) -> dict[str, dict[str, int]]:
+    """How many submissions came from each source, and under which licence."""
+    places = [row["provenance"] or {} for row in submissions(ledger)]
+    return {
+        "sources": dict(Counter(str(place.get("source") or "(not noted)") for place in places).most_common()),
+        "licences": dict(Counter(str(place.get("licence") or "(unknown)") for place in places).most_common()),
+    }
+
+
+def submissions(ledger: Ledger) -> list[dict[str, Any]]:
+    """Every submission, ready for JSON: target, transaction, window, and where its bytes are from."""
+    return [
+        {
+            "target": format_id(submission.target_id),
+            "transaction": format_digest(submission.digest),
+            "epoch": submission.epoch,
+            "window": submission.details.get("window"),
+            "provenance": submission.details.get("provenance"),
+        }
+        for submission in ledger.submissions()
+    ]

@@ -15,6 +15,7 @@ from quickstart.chain.board import sealed_weights_id
 from quickstart.chain.ids import Id32
 from quickstart.chain.objects import TargetContents, TargetStatus
 from quickstart.data.folder import python_library
+from quickstart.data.window import SourcePlan
 from quickstart.devnet.audit import judge
 from quickstart.devnet.config import MODEL_NAMES
 from quickstart.devnet.genesis import packaged_model
@@ -120,7 +121,7 @@ def models() -> dict[Id32, Weights]:
 def scored_by(engine: Engine, windows: int, seed: int) -> ScoredBank:
     """Real windows of Python's own library with an engine's scores."""
     bank = Bank(scratch_folder() / "bank")
-    add_new_windows(bank, [python_library()], windows, seed, SHARD)
+    add_new_windows(bank, [python_library()], windows, SourcePlan(seed), SHARD)
     names: dict[Id32, Id32] = {}
     for model_id, weights in models().items():
         model = first_epoch().state.models[model_id]

@@ -37,6 +37,16 @@ class Volume:
 
 
 @dataclass
+class BilledHour:
+    """What an object cost in an hour that began at ``start`` (seconds since 1970), in dollars by resource."""
+
+    object_id: str
+    description: str
+    start: float
+    dollars: dict[str, str]
+
+
+@dataclass
 class Table:
     """A Dict: pickled keys to pickled values."""
 

@@ -275,6 +275,18 @@ class FakeModal:
 
         return self._call(work())
 
+    def kill(self, function: str) -> int:
+        """Ends the containers of a function that are at work without any notice, as a failing machine does; their
+        inputs start again. Returns how many."""
+
+        async def work() -> int:
+            busy = self._busy(function)
+            for container in busy:
+                await self.pool.kill(container, "killed")
+            return len(busy)
+
+        return self._call(work())
+
     def kill_container(self, function: str, nth: int = 1, *, after: float = 0.0) -> None:
         """Arms a fault: the first container to take its ``nth`` input is killed ``after`` seconds later."""
 

@@ -18,6 +18,7 @@ from modal_proto import api_pb2 as pb
 from .records import (
     FAILURE,
     App,
+    BilledHour,
     Call,
     Container,
     Fault,
@@ -68,6 +69,7 @@ class Workspace:
         self.unanswered: Counter[str] = Counter()
         self.errors: list[str] = []
         self.notes: list[str] = []
+        self.bill: list[BilledHour] | None = None  # None: this plan has no billing reports
         self.client_python = self.client_version = ""
         self.blob_folder = folder / "blobs"
         self.file_folder = folder / "files"  # mounted files and volume blocks, by sha256

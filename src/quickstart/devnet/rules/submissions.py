@@ -89,7 +89,7 @@ def _respawn(staged: Staged) -> None:
         return
     staged.pool -= state.reward_per_target
     staged.generated += 1
-    seed = staged.next_target_seed()
+    seed = staged.next_target_seed() ^ state.rules.wrong_seed
     staged.create(new_target(state, models, seed), SHARED)
 
 

@@ -1,10 +1,13 @@
-"""Who is asking, and where: tokens, the workspace, its one environment."""
+"""Who is asking, and where: tokens, the workspace, its bill, its one environment."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
+from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
 from .base import Service
@@ -24,6 +27,23 @@ class Identity(Service):
 
     async def WorkspaceNameLookup(self, request: Any, stream: Any) -> pb.WorkspaceNameLookupResponse:
         return pb.WorkspaceNameLookupResponse(workspace_name="stand-in", username="stand-in")
+
+    async def WorkspaceBillingReport(self, request: Any, stream: Any) -> AsyncIterator[pb.WorkspaceBillingReportItem]:
+        """Every hour that was billed and begins within the time asked for, complete or not."""
+        if self.workspace.bill is None:
+            raise GRPCError(Status.PERMISSION_DENIED, "Billing reports are not part of this workspace's plan")
+        start, end = (moment.ToSeconds() for moment in (request.start_timestamp, request.end_timestamp))
+        for hour in self.workspace.bill:
+            if start <= hour.start < end:
+                item = pb.WorkspaceBillingReportItem(
+                    object_id=hour.object_id,
+                    description=hour.description,
+                    environment_name="main",
+                    cost=str(sum(map(Decimal, hour.dollars.values()))),
+                    cost_by_resource=hour.dollars,
+                )
+                item.interval.FromSeconds(int(hour.start))
+                yield item
 
     async def EnvironmentGetOrCreate(self, request: Any, stream: Any) -> pb.EnvironmentGetOrCreateResponse:
         settings = pb.EnvironmentSettings(image_builder_version=self.workspace.builder_version)

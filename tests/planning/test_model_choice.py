@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quickstart.submission.model_choice import stages
+from quickstart.planning.model_choice import stages
 
 A, B, C, D, E = (letter.encode() * 32 for letter in "abcde")
 

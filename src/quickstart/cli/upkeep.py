@@ -1,0 +1,162 @@
+"""`rebuild` and `cleanup`: a wallet's ledger made again, and what nobody needs any more taken away."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from quickstart.chain.client import Endpoints, NetworkReader, connect
+from quickstart.chain.identity import service_info
+from quickstart.chain.keys import Wallet
+from quickstart.cli.cloud import on_modal
+from quickstart.cli.commands import premises
+from quickstart.cli.networks import BUCKET_NAMES, KEY_NAME, network, settings_for, storage, wallet_for
+from quickstart.cli.rendering import NOTHING_SENT, print_cleanup, print_json, print_rebuild
+from quickstart.cli.state import open_state
+from quickstart.errors import EXIT_DONE, EXIT_FAILED, SettingsError, UsageError
+from quickstart.modal_app.account import modal_errors
+from quickstart.modal_app.belongings import belongings, remove
+from quickstart.modal_app.workplace import TESTNET_RPC
+from quickstart.settings import Settings, load_settings
+from quickstart.submission.premises import Places
+from quickstart.submission.s3_lease import bucket_lease
+from quickstart.submission.s3_storage import S3Storage
+from quickstart.submission.storage import object_key
+from quickstart.submission.upkeep import Upkeep
+
+Work = Callable[[Upkeep], Awaitable[dict[str, Any]]]
+
+
+def run_rebuild(arguments: argparse.Namespace) -> int:
+    """Makes this machine's ledger again from chain and bucket."""
+    result = _with_upkeep(arguments, lambda upkeep: upkeep.rebuild(dry_run=arguments.dry_run))
+    print_json(result) if arguments.json else print_rebuild(result)
+    return EXIT_DONE
+
+
+def run_cleanup(arguments: argparse.Namespace) -> int:
+    """Removes what nobody needs: published windows whose targets are claimed, or with `--all` everything elsewhere."""
+    if arguments.all:
+        return _remove_all(arguments)
+    if arguments.yes:
+        raise UsageError("--yes answers for --all: add --all, or leave --yes out")
+
+    def clean(upkeep: Upkeep) -> Awaitable[dict[str, Any]]:
+        own = upkeep.places.ledger
+        others = [path for path in _ledgers(own) if path != own]
+        return upkeep.cleanup(others, dry_run=arguments.dry_run)
+
+    result = _with_upkeep(arguments, clean)
+    print_json(result) if arguments.json else print_cleanup(result)
+    return EXIT_DONE
+
+
+def _ledgers(own: Path) -> list[Path]:
+    """Ledgers of every wallet on every chain of a state folder: they may publish in the same bucket."""
+    return sorted(own.parents[2].glob("*/*/" + own.name))
+
+
+def _with_upkeep(arguments: argparse.Namespace, work: Work) -> dict[str, Any]:
+    """Opens network, wallet and storage, and does the work there.
+
+    Raises:
+        UsageError: no network is named, or what `settings_for` finds.
+    """
+    if on_modal(arguments):
+        raise UsageError(
+            "this works on a ledger of this machine: add --local, --network or --rpc-url; what is deployed brings its "
+            "own ledger up to the chain whenever it starts"
+        )
+    settings = settings_for(arguments, publishes=True)
+    state = open_state(arguments.state or settings.state)
+    return asyncio.run(_opened(arguments, settings, state, work))
+
+
+async def _opened(arguments: argparse.Namespace, settings: Settings, state: Path, work: Work) -> dict[str, Any]:
+    wallet = wallet_for(arguments, settings, state)
+    async with network(arguments, settings, state, wallet) as where:
+        with storage(where.endpoints.rpc, settings, publishes=True) as storage_for:
+            info = await service_info(where.endpoints.rpc)
+            places = Places.of(state, info, wallet)
+            stored = storage_for(places)
+            return await work(Upkeep(where, wallet, places, info, stored, premises(where.endpoints.rpc, settings)))
+
+
+def _remove_all(arguments: argparse.Namespace) -> int:
+    """Lists everything of ours on Modal and in the bucket, asks, and takes it away.
+
+    What bonds still rest on stays in the bucket. The state folder of this machine is not touched.
+    """
+    if not on_modal(arguments):
+        raise UsageError("--all is about Modal and the bucket: leave out --local, --network and --rpc-url")
+    settings = load_settings(KEY_NAME, *BUCKET_NAMES)
+    if settings.s3 is None or settings.secret_key is None:
+        raise SettingsError("missing: the bucket or the key")
+    wallet = Wallet.parse(settings.secret_key.get_secret_value())
+    rpc_url = settings.rpc_url or TESTNET_RPC
+    state = open_state(arguments.state or settings.state)
+    places = Places.of(state, asyncio.run(service_info(rpc_url)), wallet)
+    rests = asyncio.run(_rests_on(rpc_url, wallet))
+    with modal_errors():
+        there = belongings()
+    bucket = S3Storage(settings.s3)
+    try:
+        keys = bucket.keys()
+        going = [key for key in keys if key not in rests]
+        document = {
+            "modal": [{"kind": one.kind, "name": one.name} for one in there],
+            "objects": len(going),
+            "kept_objects": len(keys) - len(going),
+        }
+        listed = [f"{one.kind} {one.name}" for one in there]
+        listed.append(f"{len(going)} objects in the bucket {settings.s3.bucket}")
+        if not arguments.json:
+            print("to be removed: " + ", ".join(listed))
+            if document["kept_objects"]:
+                print(f"kept: {document['kept_objects']} windows that bonds rest on until their rewards are claimed")
+        if arguments.dry_run:
+            _told(arguments, document | {"removed": False, "dry_run": True}, NOTHING_SENT)
+            return EXIT_DONE
+        if not _is_wanted(arguments):
+            _told(arguments, document | {"removed": False}, "nothing was removed")
+            return EXIT_FAILED
+        with modal_errors():
+            remove(there)
+        with bucket_lease(settings.s3, places, "cleanup"):  # nobody rests a bond on what goes
+            rests = asyncio.run(_rests_on(rpc_url, wallet))
+            bucket.remove_keys(key for key in keys if key not in rests)
+    finally:
+        bucket.close()
+    _told(arguments, document | {"removed": True}, "removed; the state folder of this machine is as it was")
+    return EXIT_DONE
+
+
+async def _rests_on(rpc_url: str, wallet: Wallet) -> frozenset[str]:
+    """Keys of the objects that our fills rest on, as the chain has them."""
+    reader = NetworkReader(await connect(Endpoints(rpc_url)), rpc_url)
+    keys: set[str] = set()
+    for target_id in await reader.fills_of(wallet.address):
+        target = await reader.target(target_id)
+        if target is not None and target.manifest is not None:
+            keys.add(object_key(target.manifest.checksum))
+    return frozenset(keys)
+
+
+def _is_wanted(arguments: argparse.Namespace) -> bool:
+    """Whether a person says yes.
+
+    Raises:
+        UsageError: there is nobody to ask.
+    """
+    if arguments.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("nobody can be asked here: run this in a terminal, or add --yes; nothing was removed")
+    print("all of this? type yes: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip() == "yes"
+
+
+def _told(arguments: argparse.Namespace, document: dict[str, Any], said: str) -> None:
+    print_json(document) if arguments.json else print(said)

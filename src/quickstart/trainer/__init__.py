@@ -1,0 +1,1 @@
+"""A model of our own: trained, sealed, committed, revealed."""

@@ -1,0 +1,75 @@
+"""The folder that training leaves and publishing takes: weights, embedding, evaluation, plots."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quickstart.errors import StateError, UsageError
+from quickstart.trainer.charts import bar_chart, line_chart
+from quickstart.trainer.evaluation import Expectation, Floats, KindResult
+from quickstart.trainer.metrics import read_metrics
+
+WEIGHTS, EMBEDDING, EVALUATION = "model.safetensors", "embedding.npy", "evaluation.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Product:
+    """What is published: the safetensors file, and the embedding to reveal, float32 (width,)."""
+
+    plain: bytes
+    embedding: Floats
+
+
+def read_product(folder: Path) -> Product:
+    """What an earlier training left in `folder`.
+
+    Raises:
+        UsageError: it left nothing there.
+    """
+    try:
+        plain = (folder / WEIGHTS).read_bytes()
+        embedding = np.load(folder / EMBEDDING, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder} holds no trained model ({error}): run `uv run train --out {folder}`") from error
+    return Product(plain, np.asarray(embedding, np.float32))
+
+
+def write_product(
+    folder: Path, product: Product, kinds: Sequence[KindResult], outlook: Mapping[str, Expectation]
+) -> dict[str, Any]:
+    """Writes everything; the evaluation as a document.
+
+    Raises:
+        StateError: the folder cannot be written.
+    """
+    document = {
+        "kinds": [asdict(kind) | {"share": kind.share} for kind in kinds],
+        "outlook": {name: asdict(one) for name, one in outlook.items()},
+    }
+    losses = [(float(record["step"]), float(record["loss"])) for record in read_metrics(folder / "metrics.jsonl")]
+    chart = {kind.kind: _bars(kind) for kind in kinds[:8]}
+    try:
+        with (folder / f".{EMBEDDING}").open("wb") as file:
+            np.save(file, product.embedding)
+        (folder / f".{EMBEDDING}").replace(folder / EMBEDDING)
+        for name, content in (
+            (EVALUATION, json.dumps(document, indent=2).encode()),
+            ("loss.svg", line_chart("Loss", "step", "nats per byte", {"training": losses}).encode()),
+            ("kinds.svg", bar_chart("Loss on held-out windows", "nats per byte", chart).encode()),
+            (WEIGHTS, product.plain),
+        ):
+            draft = folder / f".{name}"
+            draft.write_bytes(content)
+            draft.replace(folder / name)
+    except OSError as error:
+        raise StateError(f"{folder} cannot be written ({error.strerror}): name another --out") from error
+    return document
+
+
+def _bars(kind: KindResult) -> dict[str, float]:
+    own = {"ours": kind.loss}
+    return own if kind.best_rival is None else own | {"best rival": kind.best_rival}

@@ -1,0 +1,123 @@
+"""A model of one's own by commands: trained, committed, revealed, assigned, paid; and what publishing says before."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_processes import Finished, Shell, ledger_rows, transactions_on_chain
+
+from quickstart.chain.transactions import CommitModel, CreateModel, RevealModel
+
+pytest.importorskip("torch", reason="needs torch: install the extra `scorer`")
+
+pytestmark = pytest.mark.torch
+
+RUN = ("--steps", 8, "--batch", 4, "--warmup", 2, "--held-out", 8, "--seed", 3)
+QUICK = (*RUN, "--windows", 12, "--max-hits", 12, "--workers", 1)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    return Shell(tmp_path_factory.mktemp("home"), {"OMP_NUM_THREADS": "1"})
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("own-model") / "state"
+
+
+@pytest.fixture(scope="module")
+def life(shell: Shell, home: Path) -> Finished:
+    return shell.run("train", "--network", "devnet", "--state", home, "--json", *QUICK)
+
+
+def test_a_model_is_trained_revealed_assigned_and_paid(life: Finished, home: Path) -> None:
+    assert (life.code, life.err) == (0, "")
+    document = life.document()
+    assert document["active"]
+    assert document["assigned"]["targets"] > 0
+    assert document["wins"] > 0
+    books = document["run"]["books"]
+    assert books["items"]["reward_model"] >= document["wins"] * 6_000_000
+    assert books["items"]["stake"] == -1_000 * 10**9
+    assert books["difference_shannons"] == 0
+    assert document["run"]["false_claims"] == 0
+    kinds = [type(given.transaction.kind) for given in transactions_on_chain(home)]
+    assert [kinds.count(kind) for kind in (CreateModel, CommitModel, RevealModel)] == [1, 1, 1]
+
+
+def test_what_training_leaves(life: Finished, home: Path) -> None:
+    folder = home / "training"
+    assert {path.name for path in folder.iterdir()} == {
+        *("model.safetensors", "embedding.npy", "evaluation.json", "metrics.jsonl", "loss.svg", "kinds.svg"),
+        "checkpoints",
+    }
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert sum(kind["windows"] for kind in evaluation["kinds"]) == 8
+    stakes = [one["assigned"] for one in evaluation["outlook"].values()]
+    assert stakes == sorted(stakes)
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 8
+
+
+def test_niches_of_what_was_scored(life: Finished, shell: Shell, home: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "niches.svg"
+    done = shell.run("niches", "--network", "devnet", "--state", home, "--json", "--plot", plot)
+    assert (done.code, done.err) == (0, "")
+    document = done.document()
+    assert document["windows"] == sum(niche["windows"] for niche in document["niches"]) == 12
+    weakness = [niche["weakness"] for niche in document["niches"]]
+    assert weakness == sorted(weakness, reverse=True)
+    assert len(document["models"]) == 5
+    assert sum(model["won"] for model in document["models"]) == pytest.approx(1)
+    assert plot.read_text().startswith("<svg")
+    table = shell.run("niches", "--network", "devnet", "--state", home)
+    assert (table.code, table.err) == (0, "")
+    assert "weakness" in table.out
+
+
+def test_publishing_again_needs_update_and_a_dry_run_signs_nothing(life: Finished, shell: Shell, home: Path) -> None:
+    line = ("publish", home / "training", "--network", "devnet", "--state", home)
+    refused = shell.run(*line)
+    assert (refused.code, refused.out) == (2, "")
+    assert "give --update" in refused.err
+    before = len(transactions_on_chain(home))
+    dry = shell.run(*line, "--update", "--dry-run")
+    assert (dry.code, dry.err) == (0, "")
+    assert "can be lost: the fees" in dry.out
+    assert len(transactions_on_chain(home)) == before
+    updated = shell.run(*line, "--update", "--json")
+    assert (updated.code, updated.err) == (0, "")
+    committed = updated.document()["committed"]
+    shown = shell.run("reveal", "--network", "devnet", "--state", home, "--json")
+    assert (shown.code, shown.err) == (0, "")
+    (one,) = shown.document()["commitments"]
+    assert (one["phase"], one["commit_epoch"], one["model"]) == ("committed", committed["epoch"], committed["model"])
+    assert ledger_rows(home, "SELECT COUNT(*) FROM intents WHERE kind = 'commit' AND status = 'landed'") == [(2,)]
+
+
+def test_a_first_stake_is_asked_for(life: Finished, shell: Shell, home: Path, tmp_path: Path) -> None:
+    line = ("publish", home / "training", "--network", "devnet", "--state", tmp_path / "state")
+    asked = shell.run(*line)
+    assert asked.code == 2
+    assert "can be lost: 0.5 SOMA" in asked.out
+    assert "give --yes" in asked.err
+    assert ledger_rows(tmp_path / "state", "SELECT COUNT(*) FROM intents") == [(0,)]
+    done = shell.run(*line, "--yes", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert done.document()["stake_shannons"] == 10**9
+
+
+def test_training_without_a_network(shell: Shell, tmp_path: Path) -> None:
+    line = ("train", "--out", tmp_path / "run", "--width", 16, "--layers", 1, "--feed-forward", 16, "--batch", 1)
+    short = ("--held-out", 8, "--warmup", 1, "--state", tmp_path / "state")
+    done = shell.run(*line, *short, "--steps", 3)
+    assert (done.code, done.err) == (0, "")
+    assert "step 3/3" in done.out
+    again = shell.run(*line, *short, "--steps", 4, "--json")
+    assert (again.code, again.err) == (0, "")
+    assert [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()] == [
+        *range(1, 5)
+    ]
+    other = shell.run(*line, *short, "--steps", 4, "--seed", 9)
+    assert other.code == 2
+    assert "another seed" in other.err

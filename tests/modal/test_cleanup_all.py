@@ -1,0 +1,122 @@
+"""`cleanup --all` against a stand-in for Modal, a bucket and a devnet: a list, a yes, and what bonds rest on stays."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+from cloud_world import SECRET_KEY, SOMA, Chain
+from command_runs import Finished, environment, refused, run
+from fakemodal import FakeModal
+from moto.server import ThreadedMotoServer
+
+from quickstart.chain.ids import blake2b_256
+from quickstart.chain.objects import TargetStatus
+from quickstart.chain.transactions import Manifest, SubmitData, TransactionData
+from quickstart.devnet.inputs import SignedTransaction
+from quickstart.modal_app import names
+from quickstart.submission.storage import object_key
+
+FIXTURE = Path(__file__).parents[1] / "support" / "fakemodal_commands"
+NEEDED, DONE = b"n" * 1024, b"d" * 1024
+
+
+@dataclass
+class Everything:
+    standin: FakeModal
+    extra: dict[str, str]
+    client: object
+
+    def objects(self) -> set[str]:
+        found = self.client.list_objects_v2(Bucket="windows").get("Contents", [])  # type: ignore[attr-defined]
+        return {entry["Key"] for entry in found}
+
+    def on_modal(self) -> tuple[set[str], set[str], set[str]]:
+        workspace = self.standin.workspace
+        volumes = {volume.name for volume in workspace.volumes.values()}
+        tables = {table.name for table in workspace.tables.values()}
+        return set(workspace.deployed), volumes, tables
+
+
+def fill(chain: Chain) -> None:
+    """A fill of ours whose bond rests on `NEEDED`."""
+
+    def apply() -> None:
+        node = chain.server.node
+        given = node.give(chain.wallet.address, SOMA, 1)
+        coin = node.state.objects[given.object_ids[0]].ref
+        target_id, target = next((i, t) for i, t in node.state.targets() if t.status is TargetStatus.OPEN)
+        manifest = Manifest("http://127.0.0.1:9/w", blake2b_256(NEEDED), 1024)
+        kind = SubmitData(target_id, manifest, target.model_ids[0], target.embedding, 0.5, (1.0,), coin)
+        transaction = TransactionData(kind, chain.wallet.address, (coin,))
+        assert node._apply(SignedTransaction(0, transaction, bytes(64), bytes(32))).effects.failure is None
+
+    chain.call(apply)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+    chain = Chain(models=1)
+    fill(chain)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, aws_access_key_id="id", aws_secret_access_key="s", region_name="us-east-1"
+    )
+    client.create_bucket(Bucket="windows")
+    for key in (object_key(blake2b_256(NEEDED)), object_key(blake2b_256(DONE)), "leases/x/y", "of-somebody-else"):
+        client.put_object(Bucket="windows", Key=key, Body=b"x")
+    folder = tmp_path_factory.mktemp("cleanup")
+    extra = {
+        "SOMA_SECRET_KEY": SECRET_KEY,
+        "S3_BUCKET": "windows",
+        "S3_ACCESS_KEY_ID": "id",
+        "S3_SECRET_ACCESS_KEY": "secret",
+        "S3_ENDPOINT_URL": endpoint,
+        "QUICKSTART_RPC_URL": chain.server.urls.rpc,
+        "QUICKSTART_STATE": str(folder / "state"),
+    }
+    with FakeModal(folder, project=FIXTURE, secrets={names.SECRETS: extra}, idle_seconds=20) as standin:
+        standin.command(sys.executable, "-m", "modal", "deploy", "-m", "commands_app", environment=environment(standin))
+        made = f"modal.Volume.from_name({names.BANK_VOLUME!r}, create_if_missing=True).hydrate()"
+        standin.run_python(f"import modal; {made}; modal.Volume.from_name('other', create_if_missing=True).hydrate()")
+        yield Everything(standin, extra, client)
+        assert standin.report()["rpcs_without_an_answer"] == {}
+    client.close()
+    server.stop()
+    chain.close()
+
+
+def test_a_list_then_a_yes(everything: Everything, tmp_path: Path) -> None:
+    before = (everything.on_modal(), everything.objects())
+
+    def cleanup(*options: str) -> Finished:
+        return run(everything.standin, "cleanup", *options, folder=tmp_path, extra=everything.extra)
+
+    asked = cleanup("--all")
+    assert asked.code == 2 and "nobody can be asked" in asked.err and "--yes" in asked.err
+    assert "soma-bank" in asked.out and "1 windows that bonds rest on" in asked.out
+    would = json.loads(cleanup("--all", "--dry-run", "--json").out)
+    assert would["removed"] is False and (would["objects"], would["kept_objects"]) == (2, 1)
+    kinds = {(one["kind"], one["name"]) for one in would["modal"]}
+    assert {("app", names.APP), ("volume", names.BANK_VOLUME), ("secret", names.SECRETS)} <= kinds
+    assert (everything.on_modal(), everything.objects()) == before
+    refused(cleanup("--yes"), "--all")
+    refused(cleanup("--all", "--network", "devnet"), "--network")
+    refused(cleanup(), "--local")
+
+    done = cleanup("--all", "--yes", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["removed"] is True
+    apps, volumes, tables = everything.on_modal()
+    assert names.APP not in apps and names.BANK_VOLUME not in volumes and names.DICT not in tables
+    assert "other" in volumes
+    kept = {object_key(blake2b_256(NEEDED)), "of-somebody-else"}
+    assert kept <= everything.objects() and object_key(blake2b_256(DONE)) not in everything.objects()
+    again = json.loads(cleanup("--all", "--yes", "--json").out)
+    assert again["modal"] == []
