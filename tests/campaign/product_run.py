@@ -3,16 +3,19 @@ of scores. All of it is the product's own; what is different are the edges that 
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 import httpx
 
+from quickstart import clock
 from quickstart.bank import Bank
-from quickstart.chain.client import Endpoints, NetworkReader
+from quickstart.chain.backoff import Breaker
+from quickstart.chain.client import READ_BACKOFF, Endpoints, NetworkReader
 from quickstart.chain.coins import CoinPool
 from quickstart.chain.ids import Id32
 from quickstart.chain.keys import Wallet
@@ -31,6 +34,7 @@ from quickstart.submission.premises import Network, Plan
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.requests import RequestBox
 from quickstart.submission.scoring_desk import ScoringDesk
+from quickstart.submission.session import PATIENCE_SECONDS
 from quickstart.submission.storage import Publisher, Storage, object_key
 from quickstart.trainer.reveal_desk import RevealDesk
 from quickstart.trainer.vault import Vault
@@ -118,7 +122,10 @@ class ProductRun:
         self._clean.append(lambda: lease.__exit__(None, None, None))
         self.ledger = ledger = Ledger(self.folder / "ledger.sqlite")
         wallet = self.edges.wallet()
-        reader = NetworkReader(await self.edges.connect(self.endpoints), self.endpoints.rpc)
+        # Pauses are drawn as in the product, but from a seed, and counted on the loop's clock.
+        backoff = replace(READ_BACKOFF, uniform=random.Random(0).uniform)
+        breaker = Breaker(backoff, clock.now)
+        reader = NetworkReader(await self.edges.connect(self.endpoints), self.endpoints.rpc, breaker=breaker)
         network = Network("pure", self.endpoints)
         board = await first_board(reader, network, may_advance=False)
         writer = self.edges.writer(ledger)
@@ -147,6 +154,7 @@ class ProductRun:
             requests=RequestBox(self.folder / "requests"),
             report=lambda progress: None,
         )
+        reader.patience_seconds = reader.away_seconds = PATIENCE_SECONDS
 
     async def work(self) -> None:
         """Opens, then works through epochs: `epochs` of them, or until it is stopped."""

@@ -377,7 +377,7 @@ def test_a_silent_holder_is_named_while_its_end_is_awaited(
         world[0] += 1.0
         assert second.attempt() is not None
     assert len(caplog.records) == 1, "once is enough"
-    assert "`submit` (process" in caplog.text and "to take over" in caplog.text and "up to 24 s" in caplog.text
+    assert "`submit` (process" in caplog.text and "to take over" in caplog.text and "up to 25 s" in caplog.text
 
 
 def test_a_holder_that_thawed_in_time_goes_on(world: list[float]) -> None:

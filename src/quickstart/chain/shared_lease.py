@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 TTL_SECONDS = 30.0
 RENEW_SECONDS = 5.0
 POLL_SECONDS = 1.0
-SILENT_SECONDS = 8.0
+SILENT_SECONDS = 7.0
 """A holder that has not renewed for so long is told of to whoever waits for its end; a living one would have."""
 
 CLOCK_ERROR = 0.04
