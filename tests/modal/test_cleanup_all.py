@@ -21,6 +21,9 @@ from quickstart.modal_app import names
 from quickstart.submission.storage import object_key
 
 FIXTURE = Path(__file__).parents[1] / "support" / "fakemodal_commands"
+BUCKET = "cleanup"
+"""Moto's buckets are those of the whole process: one of that name is nobody else's."""
+
 NEEDED, DONE = b"n" * 1024, b"d" * 1024
 
 
@@ -31,7 +34,7 @@ class Everything:
     client: object
 
     def objects(self) -> set[str]:
-        found = self.client.list_objects_v2(Bucket="windows").get("Contents", [])  # type: ignore[attr-defined]
+        found = self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])  # type: ignore[attr-defined]
         return {entry["Key"] for entry in found}
 
     def on_modal(self) -> tuple[set[str], set[str], set[str]]:
@@ -68,13 +71,13 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]
     client = boto3.client(
         "s3", endpoint_url=endpoint, aws_access_key_id="id", aws_secret_access_key="s", region_name="us-east-1"
     )
-    client.create_bucket(Bucket="windows")
+    client.create_bucket(Bucket=BUCKET)
     for key in (object_key(blake2b_256(NEEDED)), object_key(blake2b_256(DONE)), "leases/x/y", "of-somebody-else"):
-        client.put_object(Bucket="windows", Key=key, Body=b"x")
+        client.put_object(Bucket=BUCKET, Key=key, Body=b"x")
     folder = tmp_path_factory.mktemp("cleanup")
     extra = {
         "SOMA_SECRET_KEY": SECRET_KEY,
-        "S3_BUCKET": "windows",
+        "S3_BUCKET": BUCKET,
         "S3_ACCESS_KEY_ID": "id",
         "S3_SECRET_ACCESS_KEY": "secret",
         "S3_ENDPOINT_URL": endpoint,
