@@ -22,6 +22,7 @@ STEPS = 25
 def life(seed: int) -> str:
     """Everything that happened in one life, with its simulated time; transactions by digest, so all they say counts."""
     draw = random.Random(seed)
+    random.seed(seed)  # the jitter of pauses
     world = Simulation(Policy(lanes=4, max_hits_per_epoch=None, patient=True), coins=(SOMA,))
     world.start()
     for _ in range(STEPS):

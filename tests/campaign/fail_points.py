@@ -11,7 +11,7 @@ A point is named `submit: send after`. Kinds are the ledger's (submit, claim, sp
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -100,11 +100,14 @@ class _WatchedStorage:
     inner: Storage
     reached: Reached
 
-    def put(self, data: bytes, checksum: Id32) -> str:
+    def put(self, data: bytes, checksum: Id32, *, again: bool = False) -> str:
         self.reached("publish: upload before")
-        url = self.inner.put(data, checksum)
+        url = self.inner.put(data, checksum, again=again)
         self.reached("publish: upload after")
         return url
+
+    def remove(self, checksums: Iterable[Id32]) -> None:
+        self.inner.remove(checksums)
 
     def public_url(self, checksum: Id32) -> str:
         return self.inner.public_url(checksum)

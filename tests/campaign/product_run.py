@@ -4,7 +4,7 @@ of scores. All of it is the product's own; what is different are the edges that 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -68,9 +68,13 @@ class MemoryStorage:
 
     objects: dict[str, bytes] = field(default_factory=dict)
 
-    def put(self, data: bytes, checksum: Id32) -> str:
+    def put(self, data: bytes, checksum: Id32, *, again: bool = False) -> str:
         self.objects[f"/{object_key(checksum)}"] = data
         return self.public_url(checksum)
+
+    def remove(self, checksums: Iterable[Id32]) -> None:
+        for checksum in checksums:
+            self.objects.pop(f"/{object_key(checksum)}", None)
 
     def public_url(self, checksum: Id32) -> str:
         return f"https://bucket.example/{object_key(checksum)}"

@@ -4,9 +4,10 @@ Jitter, so that many clients that failed together do not come back together.
 """
 
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from quickstart import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Backoff:
 class Breaker:
     """Open while a service that failed is left alone; then one call tries it, and more once that has succeeded."""
 
-    def __init__(self, backoff: Backoff, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, backoff: Backoff, clock: Callable[[], float] = clock.now) -> None:
         self._backoff = backoff
         self.clock = clock
         self._closed_at = 0.0

@@ -154,7 +154,7 @@ class Driver:
         now_ms = time.time_ns() // 1_000_000
         for target_id in candidates:
             watch.sightings.matched(target_id, now_ms)
-        return dict(sorted(candidates.items(), key=lambda item: -watch.sightings.known_ms(item[0])))
+        return dict(sorted(candidates.items(), key=lambda item: -watch.sightings.order(item[0])))
 
     def _take_requests(self, policy: Policy) -> None:
         """Does what other commands of this wallet ask for: list claims again, and answer when they are made, or when

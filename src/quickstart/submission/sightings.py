@@ -13,11 +13,12 @@ KEPT = 4096
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """One target's times, ms since 1970. `birth_ms` is the chain's clock, None where no checkpoint told it;
-    `known_ms` and `matched_ms` (None: nothing fits it yet) are ours.
+    `known_ms` and `matched_ms` (None: nothing fits it yet) are ours. `order`: how many became known before it.
     """
 
     origin: Origin
     known_ms: int
+    order: int
     birth_ms: int | None = None
     matched_ms: int | None = None
 
@@ -34,6 +35,7 @@ class Sightings:
     def __init__(self) -> None:
         self._seen: dict[Id32, Sighting] = {}
         self._births: dict[Id32, int] = {}
+        self._count = 0
 
     def get(self, target_id: Id32) -> Sighting | None:
         return self._seen.get(target_id)
@@ -41,13 +43,14 @@ class Sightings:
     def add(self, target_id: Id32, origin: Origin, now_ms: int) -> None:
         """Notes that a target is known from now on; only the first time counts."""
         if target_id not in self._seen:
-            self._seen[target_id] = Sighting(origin, now_ms, self._births.get(target_id))
+            self._seen[target_id] = Sighting(origin, now_ms, self._count, self._births.get(target_id))
+            self._count += 1
             forget_oldest(self._seen, KEPT)
 
-    def known_ms(self, target_id: Id32) -> int:
-        """When a target became known; 0 for one that is not."""
+    def order(self, target_id: Id32) -> int:
+        """The place of a target among those that became known; -1 for one that is not."""
         seen = self._seen.get(target_id)
-        return 0 if seen is None else seen.known_ms
+        return -1 if seen is None else seen.order
 
     def born(self, target_id: Id32, birth_ms: int) -> None:
         """Notes a birth, which may be told before or after the target is known."""

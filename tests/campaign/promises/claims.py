@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from types import TracebackType
 
@@ -56,6 +56,9 @@ class WrongEngine:
     id: str = "wrong by 0.5 %"
     _certificates: Certificates = field(default_factory=Certificates)
 
+    def prepare(self, weights: Weights) -> None:
+        """Nothing to do."""
+
     def score(self, weights: Weights, windows: Sequence[bytes], exact: bool = False) -> ScoredShard:
         right = Float32Model(weights).score
 
@@ -72,8 +75,9 @@ class WrongEngine:
 
         if not self.certified:
             return score_shard(weights, self.id, windows, run, CertifiedError(0.0, 0.0))
-        error = self._certificates.error_of(weights.checksum, self.id, run, lambda data: run_reference(weights, data))
-        return score_shard(weights, self.id, windows, run, error)
+        reference = partial(run_reference, weights)
+        certificate = self._certificates.of(weights.checksum, self.id, run, reference)
+        return score_shard(weights, self.id, windows, run, certificate.error)
 
 
 @dataclass
