@@ -53,6 +53,14 @@ class ServedNetwork:
         return self.run(self.node.advance_epoch())
 
 
+async def _stopped(server: DevnetServer) -> None:
+    """Stops it; connections that were taken at that moment see that nobody is behind them, and end by themselves."""
+    await server.stop()
+    if left := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(left, timeout=5)
+    await asyncio.sleep(0)
+
+
 @contextmanager
 def served(**changes: Any) -> Iterator[ServedNetwork]:
     """A devnet until the end of the block."""
@@ -65,7 +73,7 @@ def served(**changes: Any) -> Iterator[ServedNetwork]:
         network.run(server.start())
         yield network
     finally:
-        network.run(server.stop())
+        network.run(_stopped(server))
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
