@@ -106,7 +106,7 @@ class WalletLife(RuleBasedStateMachine):
         self.world.node.frozen_until = self.world.loop.time() + seconds
         self.world.pass_time(0.2 if lasts else seconds)
 
-    @rule(seconds=st.sampled_from((1.0, 20.0, 600.0)), lasts=st.booleans())
+    @rule(seconds=st.sampled_from((1.0, 20.0, 90.0)), lasts=st.booleans())
     def node_is_out_of_reach(self, seconds: float, lasts: bool) -> None:
         self.world.node.dead_until = self.world.loop.time() + seconds
         self.world.pass_time(0.2 if lasts else seconds)
