@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from quickstart.devnet.config import DevnetConfig
 from quickstart.devnet.inputs import SignedTransaction
 from quickstart.devnet.journal import Header, Journal
@@ -130,16 +132,11 @@ class Running:
     def others_alive(self) -> list[int]:
         """Processes of the group besides its leader that still run (zombies do not)."""
         found: list[int] = []
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdigit() or int(folder.name) == self.process.pid:
-                continue
-            try:
-                stat = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            state, group = stat[0], int(stat[2])
-            if group == self.process.pid and state != "Z":
-                found.append(int(folder.name))
+        for other in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
+                group, is_zombie = os.getpgid(other.pid), other.status() == psutil.STATUS_ZOMBIE
+                if group == self.process.pid != other.pid and not is_zombie:
+                    found.append(other.pid)
         return found
 
 

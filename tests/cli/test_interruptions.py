@@ -10,12 +10,9 @@ from collections import Counter
 from fcntl import ioctl
 from pathlib import Path
 
-import pytest
 from cli_processes import Shell, ledger_rows, transactions_on_chain, wait_until
 
 from quickstart.chain.transactions import ClaimRewards, SubmitData
-
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for left-over processes in /proc")
 
 FILLS = "SELECT COUNT(*) FROM fills"
 LINE = ("submit", "--network", "devnet", "--workers", 1, "--windows", 8)

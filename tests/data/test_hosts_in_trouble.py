@@ -214,9 +214,27 @@ def test_a_host_that_asks_for_more_than_our_patience_is_not_waited_for() -> None
     def attempt() -> None:
         raise TransientError("HTTP 429", 7200.0)
 
-    with pytest.raises(SourceError, match="HTTP 429"):
-        clock.patience().call(attempt)
+    patience = clock.patience()
+    for _ in range(2):  # other threads do not wait for it either
+        with pytest.raises(SourceError, match="HTTP 429"):
+            patience.call(attempt)
     assert clock.slept == []
+
+
+def test_a_refusal_ends_a_silence() -> None:
+    clock = Clock()
+    patience = clock.patience()
+    answers = iter([TransientError("HTTP 503", None), LookupError("HTTP 404")])
+
+    def attempt() -> None:
+        raise next(answers)
+
+    with pytest.raises(LookupError):
+        patience.call(attempt)
+    clock.now += 3600.0
+    answers = iter([TransientError("HTTP 503", None), LookupError("HTTP 404")])
+    with pytest.raises(LookupError):
+        patience.call(attempt)
 
 
 def test_one_request_is_given_up_only_while_others_succeed() -> None:

@@ -72,7 +72,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]
         "s3", endpoint_url=endpoint, aws_access_key_id="id", aws_secret_access_key="s", region_name="us-east-1"
     )
     client.create_bucket(Bucket=BUCKET)
-    for key in (object_key(blake2b_256(NEEDED)), object_key(blake2b_256(DONE)), "leases/x/y", "of-somebody-else"):
+    for key in (object_key(blake2b_256(NEEDED)), object_key(blake2b_256(DONE)), "of-somebody-else"):
         client.put_object(Bucket=BUCKET, Key=key, Body=b"x")
     folder = tmp_path_factory.mktemp("cleanup")
     extra = {
@@ -103,9 +103,9 @@ def test_a_list_then_a_yes(everything: Everything, tmp_path: Path) -> None:
 
     asked = cleanup("--all")
     assert asked.code == 2 and "nobody can be asked" in asked.err and "--yes" in asked.err
-    assert "soma-bank" in asked.out and "1 windows that bonds rest on" in asked.out
+    assert "soma-bank" in asked.out and "1 objects that bonds or models of ours rest on" in asked.out
     would = json.loads(cleanup("--all", "--dry-run", "--json").out)
-    assert would["removed"] is False and (would["objects"], would["kept_objects"]) == (2, 1)
+    assert would["removed"] is False and (would["objects"], would["kept_objects"]) == (1, 1)
     kinds = {(one["kind"], one["name"]) for one in would["modal"]}
     assert {("app", names.APP), ("volume", names.BANK_VOLUME), ("secret", names.SECRETS)} <= kinds
     assert (everything.on_modal(), everything.objects()) == before
@@ -122,4 +122,14 @@ def test_a_list_then_a_yes(everything: Everything, tmp_path: Path) -> None:
     kept = {object_key(blake2b_256(NEEDED)), "of-somebody-else"}
     assert kept <= everything.objects() and object_key(blake2b_256(DONE)) not in everything.objects()
     again = json.loads(cleanup("--all", "--yes", "--json").out)
-    assert again["modal"] == []
+    assert (again["modal"], again["objects"]) == ([], 0)
+
+
+def test_a_bucket_that_another_wallet_uses_too_is_left_alone(everything: Everything, tmp_path: Path) -> None:
+    everything.client.put_object(Bucket=BUCKET, Key="leases/chain/wallet", Body=b"x")  # type: ignore[attr-defined]
+    before = (everything.on_modal(), everything.objects())
+    refused(
+        run(everything.standin, "cleanup", "--all", "--yes", folder=tmp_path, extra=everything.extra),
+        "leases/chain/wallet",
+    )
+    assert (everything.on_modal(), everything.objects()) == before

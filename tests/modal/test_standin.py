@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from fakemodal import FakeModal
 from fakemodal.mounts import available_modes
@@ -261,8 +262,8 @@ def wait_for_groups(url: str) -> list[int]:
 def alive(process: int) -> bool:
     """Whether a process runs; one that has ended and that nobody has waited for does not."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 

@@ -292,30 +292,29 @@ def test_the_least_recently_used_file_goes_first(host: Any, tmp_path: Path, tiny
 
 MEASURED = """
 import sys
+import tracemalloc
 from pathlib import Path
 from quickstart.chain.transactions import Manifest
 from quickstart.scoring.weights_shelf import WeightsShelf
 from quickstart.scoring.weights_store import WeightsStore
 from quickstart.units import MIB
 
-def peak():  # not of getrusage, which counts the process that started this one
-    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-
 folder, (checksum, key), size = Path(sys.argv[1]), map(bytes.fromhex, sys.argv[2:4]), int(sys.argv[4])
 manifest, store = Manifest("http://127.0.0.1:9/w", checksum, size), WeightsStore(folder / "cache")
-before = peak()
+tracemalloc.start()
 weights = store.fetch(manifest, key)
 shelf = WeightsShelf(folder / "shelf", 2**40)
 shelf.load(shelf.add(manifest, key, store))
 for name in weights.tensors:
     weights.tensors[name]
-print(len(weights.tensors), before, peak() - before)
+print(len(weights.tensors), tracemalloc.get_traced_memory()[1])
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from there")
 def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path: Path, write_formula: Any) -> None:
-    """Checked, decrypted, put on a shelf, opened again and read tensor by tensor, the largest of 17 MB."""
+    """Checked, decrypted, put on a shelf, opened again and read tensor by tensor, the largest of 17 MB. Counted are the
+    blocks that Python and numpy ask for; a mapped file is none.
+    """
     architecture = Architecture(1024, 6, 4096, 4)
     plain, cache = tmp_path / "plain", tmp_path / "cache"
     cache.mkdir()
@@ -325,10 +324,10 @@ def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path: Path, write_formul
     (cache / f"{checksum.hex()}.enc").write_bytes(encrypted)
     arguments = [str(tmp_path), checksum.hex(), KEY.hex(), str(len(encrypted))]
     done = subprocess.run([sys.executable, "-c", MEASURED, *arguments], capture_output=True, text=True, check=True)
-    tensors, before, extra = map(int, done.stdout.split())
+    tensors, peak = map(int, done.stdout.split())
     assert tensors == len(expected_shapes(architecture))
-    assert before < 200 * MIB < 290 * MIB < len(encrypted)
-    assert extra < 40 * MIB
+    assert len(encrypted) > 290 * MIB
+    assert 16 * MIB < peak < 40 * MIB
 
 
 def test_threads_that_want_the_same_file_fetch_it_once(host: Any, store: WeightsStore) -> None:

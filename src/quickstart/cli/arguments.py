@@ -9,6 +9,9 @@ from typing import NoReturn
 
 from quickstart.errors import EXIT_USAGE
 
+NO_RIVALRY = {"rivals": None, "rival_poll": None, "fault": None}
+"""The embedded network as it is; only `submit` and `devnet` may make it less kind."""
+
 NETWORKS = ("devnet", "localnet")
 ENGINES = ("auto", "numpy", "torch")
 
@@ -80,7 +83,7 @@ def claim_parser() -> CommandParser:
     add_dry_run_argument(parser, "show what would be claimed; sign and send nothing")
     add_detach_argument(parser)
     add_output_arguments(parser)
-    parser.set_defaults(seed=None, rivals=None, rival_poll=None, fault=None)
+    parser.set_defaults(seed=None)
     return parser
 
 
@@ -171,6 +174,7 @@ def devnet_parser() -> CommandParser:
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """`--network`, `--rpc-url` and what goes with them."""
+    parser.set_defaults(**NO_RIVALRY)
     parser.add_argument(
         "--network",
         choices=NETWORKS,

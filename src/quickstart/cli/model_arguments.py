@@ -17,9 +17,6 @@ from quickstart.units import SHANNONS_PER_SOMA
 DEVNET_STEPS = 40
 """Steps of a run on the embedded network when nothing is said: about half a minute of one core."""
 
-NO_RIVALRY = {"rivals": None, "rival_poll": None, "fault": None}
-"""The embedded network as it is; only `submit` may make it less kind."""
-
 
 def train_parser() -> CommandParser:
     parser = CommandParser(
@@ -56,7 +53,7 @@ def train_parser() -> CommandParser:
     )
     add("--seed", type=whole(0, MOST_SEED), default=0, metavar="N", help="of data order, noise and first weights")
     add_output_arguments(parser)
-    parser.set_defaults(detach=False, **NO_RIVALRY)
+    parser.set_defaults(detach=False)
     return parser
 
 
@@ -77,7 +74,7 @@ def publish_parser() -> CommandParser:
     add("--yes", action="store_true", help="do not ask")
     add("--dry-run", action="store_true", help="say what it would do and cost; upload, sign and send nothing")
     add_output_arguments(parser)
-    parser.set_defaults(detach=False, seed=0, **NO_RIVALRY)
+    parser.set_defaults(detach=False, seed=0)
     return parser
 
 
@@ -86,7 +83,7 @@ def reveal_parser() -> CommandParser:
     add_network_arguments(parser)
     parser.add_argument("--wait", action="store_true", help="wait for the epoch in which it is due")
     add_output_arguments(parser)
-    parser.set_defaults(detach=False, seed=0, **NO_RIVALRY)
+    parser.set_defaults(detach=False, seed=0)
     return parser
 
 
@@ -98,7 +95,7 @@ def niches_parser() -> CommandParser:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the table as an SVG plot too")
     parser.add_argument("--stake", type=soma, metavar="SOMA", help="stake to reckon with (default: the least)")
     add_output_arguments(parser)
-    parser.set_defaults(detach=False, seed=0, **NO_RIVALRY)
+    parser.set_defaults(detach=False, seed=0)
     return parser
 
 

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from quickstart.modal_app.belongings import belongings, remove
 from quickstart.modal_app.workplace import TESTNET_RPC
 from quickstart.settings import Settings, load_settings
 from quickstart.submission.premises import Places
-from quickstart.submission.s3_lease import bucket_lease
+from quickstart.submission.s3_lease import LEASES, PROBE, bucket_lease, lease_key
 from quickstart.submission.s3_storage import S3Storage
 from quickstart.submission.storage import object_key
-from quickstart.submission.upkeep import Upkeep
+from quickstart.submission.upkeep import Upkeep, needed_by
+from quickstart.trainer.vault import backup_name
 
 Work = Callable[[Upkeep], Awaitable[dict[str, Any]]]
 
@@ -87,7 +88,10 @@ async def _opened(arguments: argparse.Namespace, settings: Settings, state: Path
 def _remove_all(arguments: argparse.Namespace) -> int:
     """Lists everything of ours on Modal and in the bucket, asks, and takes it away.
 
-    What bonds still rest on stays in the bucket. The state folder of this machine is not touched.
+    What bonds and models of ours rest on stays in the bucket. The state folder of this machine is not touched.
+
+    Raises:
+        UsageError: another wallet, or this one on another chain, uses the bucket too: what it needs cannot be told.
     """
     if not on_modal(arguments):
         raise UsageError("--all is about Modal and the bucket: leave out --local, --network and --rpc-url")
@@ -98,12 +102,13 @@ def _remove_all(arguments: argparse.Namespace) -> int:
     rpc_url = settings.rpc_url or TESTNET_RPC
     state = open_state(arguments.state or settings.state)
     places = Places.of(state, asyncio.run(service_info(rpc_url)), wallet)
-    rests = asyncio.run(_rests_on(rpc_url, wallet))
+    rests = asyncio.run(_rests_on(rpc_url, wallet, places))
     with modal_errors():
         there = belongings()
     bucket = S3Storage(settings.s3)
     try:
         keys = bucket.keys()
+        _refuse_shared(keys, places, settings.s3.bucket)
         going = [key for key in keys if key not in rests]
         document = {
             "modal": [{"kind": one.kind, "name": one.name} for one in there],
@@ -115,7 +120,7 @@ def _remove_all(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print("to be removed: " + ", ".join(listed))
             if document["kept_objects"]:
-                print(f"kept: {document['kept_objects']} windows that bonds rest on until their rewards are claimed")
+                print(f"kept: {document['kept_objects']} objects that bonds or models of ours rest on")
         if arguments.dry_run:
             _told(arguments, document | {"removed": False, "dry_run": True}, NOTHING_SENT)
             return EXIT_DONE
@@ -125,23 +130,40 @@ def _remove_all(arguments: argparse.Namespace) -> int:
         with modal_errors():
             remove(there)
         with bucket_lease(settings.s3, places, "cleanup"):  # nobody rests a bond on what goes
-            rests = asyncio.run(_rests_on(rpc_url, wallet))
-            bucket.remove_keys(key for key in keys if key not in rests)
+            rests = asyncio.run(_rests_on(rpc_url, wallet, places))
+            bucket.remove_keys(key for key in keys if key not in rests and not key.startswith(LEASES))
+        bucket.remove_keys((lease_key(places), PROBE))
     finally:
         bucket.close()
     _told(arguments, document | {"removed": True}, "removed; the state folder of this machine is as it was")
     return EXIT_DONE
 
 
-async def _rests_on(rpc_url: str, wallet: Wallet) -> frozenset[str]:
-    """Keys of the objects that our fills rest on, as the chain has them."""
+async def _rests_on(rpc_url: str, wallet: Wallet, places: Places) -> frozenset[str]:
+    """Keys of the objects that bonds and models of ours rest on: as the chain has them, and ledgers of this machine."""
     reader = NetworkReader(await connect(Endpoints(rpc_url)), rpc_url)
-    keys: set[str] = set()
+    needed = set(needed_by(_ledgers(places.ledger)))
     for target_id in await reader.fills_of(wallet.address):
         target = await reader.target(target_id)
         if target is not None and target.manifest is not None:
-            keys.add(object_key(target.manifest.checksum))
-    return frozenset(keys)
+            needed.add(target.manifest.checksum)
+    needed |= {
+        model.manifest.checksum for model in (await reader.board()).models.values() if model.owner == wallet.address
+    }
+    _, models = await reader.own_models(wallet.address)
+    for pending in (model.pending for model in models if model.pending is not None):
+        # Without the key, of which a copy lies here, a reveal is missed, and with it half of the stake.
+        needed |= {pending.manifest.checksum, backup_name(wallet.secret, pending.key)}
+    return frozenset(map(object_key, needed))
+
+
+def _refuse_shared(keys: Iterable[str], places: Places, bucket: str) -> None:
+    others = [key for key in keys if key.startswith(LEASES) and key not in (PROBE, lease_key(places))]
+    if others:
+        raise UsageError(
+            f"the bucket {bucket} is used for another wallet or chain too ({others[0]}), whose bonds may rest on it: "
+            "where that has ended, delete that object; nothing was removed"
+        )
 
 
 def _is_wanted(arguments: argparse.Namespace) -> bool:

@@ -74,10 +74,16 @@ class Patience:
                     raise GivenUpError(str(failure)) from failure
                 self._hold_back(failure, failures)
                 continue
-            with self._lock:
-                self._silent_since = None
-                self._answers += 1
+            except Exception:
+                self._answered()  # a refusal, or bytes that are none: the host is there
+                raise
+            self._answered()
             return result
+
+    def _answered(self) -> None:
+        with self._lock:
+            self._silent_since = None
+            self._answers += 1
 
     def _wait(self) -> None:
         delay = self._not_before - self.clock()
@@ -87,14 +93,16 @@ class Patience:
     def _hold_back(self, failure: TransientError, failures: int) -> None:
         """Waits before the next attempt; jitter keeps threads and wallets from coming back all at once."""
         now = self.clock()
+        if failure.after is None:
+            delay = min(self.longest_delay, self.first_delay * 2.0 ** (failures - 1)) * (0.5 + self.jitter())
+        else:
+            delay = failure.after * (1.0 + 0.1 * self.jitter())
         with self._lock:
             silent_since = self._silent_since = now if self._silent_since is None else self._silent_since
-            if failure.after is not None:
-                delay = failure.after * (1.0 + 0.1 * self.jitter())
+            is_dead = now + delay - silent_since > self.limit
+            if failure.after is not None and not is_dead:
                 self._not_before = max(self._not_before, now + delay)
-            else:
-                delay = min(self.longest_delay, self.first_delay * 2.0 ** (failures - 1)) * (0.5 + self.jitter())
-        if now + delay - silent_since > self.limit:
+        if is_dead:
             raise SourceError(
                 f"{self.host} has answered nothing useful for {now - silent_since:.0f} s ({failure}); what was fetched "
                 "is kept, run the same command later to go on"

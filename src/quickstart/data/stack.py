@@ -1,13 +1,12 @@
 """The Stack v2: rows that name blobs, and the blobs themselves from the Software Heritage archive."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 from quickstart.data.contents import CONCURRENCY, Contents
-from quickstart.data.documents import TOO_SHORT, Document, document_windows
+from quickstart.data.documents import TOO_SHORT, Document, DocumentSource
 from quickstart.data.licences import NOT_PERMISSIVE
 from quickstart.data.parquet import FileSet, Row, read_rows
-from quickstart.data.window import WINDOW_BYTES, Cursor, SourcePlan, WindowStream
+from quickstart.data.window import WINDOW_BYTES, Cursor, SourcePlan
 
 REPOSITORY = "bigcode/the-stack-v2-dedup"
 
@@ -26,7 +25,7 @@ COLUMNS = (
 )
 
 
-class StackSource:
+class StackSource(DocumentSource):
     """One language of bigcode/the-stack-v2-dedup. Only files under permissive licences, written by people.
 
     `files`: lists a version, or the newest for None. `ahead`: contents fetched before they are asked for.
@@ -35,24 +34,11 @@ class StackSource:
     def __init__(
         self, language: str, files: Callable[[str | None], FileSet], contents: Contents, ahead: int = CONCURRENCY
     ) -> None:
+        super().__init__(f"stack-v2:{language}", origin="stack-v2")
         self._language = language
         self._files = files
         self._contents = contents
         self._ahead = ahead
-        self.skipped: Counter[str] = Counter()
-
-    @property
-    def name(self) -> str:
-        return f"stack-v2:{self._language}"
-
-    def windows(self, plan: SourcePlan, resume_from: Cursor | None = None) -> WindowStream:
-        """Windows of every file once; contents are fetched many at a time, ahead of what was asked for.
-
-        Raises:
-            SourceError: the rows cannot be listed or read, or a host is dead.
-        """
-        documents = self._documents(plan, resume_from)
-        return WindowStream(document_windows("stack-v2", documents, plan.seed, resume_from), resume_from)
 
     def _documents(self, plan: SourcePlan, resume_from: Cursor | None) -> Iterator[tuple[Cursor, Document]]:
         files = self._files(resume_from["revision"] if resume_from else None)

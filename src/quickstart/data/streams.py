@@ -1,19 +1,18 @@
 """Data sets on the hub that are not parquet: JSON, CSV, text and Arrow files, streamed by `datasets`."""
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
 
-from quickstart.data.documents import TOO_SHORT, Document, document_windows
+from quickstart.data.documents import TOO_SHORT, Document, DocumentSource
 from quickstart.data.hub import Hub
 from quickstart.data.parquet import BROKEN_FILE
 from quickstart.data.patience import GivenUpError, TransientError
 from quickstart.data.tables import text_column
-from quickstart.data.window import WINDOW_BYTES, Cursor, SourcePlan, WindowStream
+from quickstart.data.window import WINDOW_BYTES, Cursor, SourcePlan
 from quickstart.errors import SourceError
 
 
@@ -21,7 +20,7 @@ class _BrokenFileError(Exception):
     """`datasets` cannot make rows of a file."""
 
 
-class StreamedSource:
+class StreamedSource(DocumentSource):
     """Windows from the rows of files that `datasets` can read. Going on reads the file that the cursor points into from
     its beginning; those before it are not touched.
 
@@ -38,40 +37,28 @@ class StreamedSource:
         column: str | None,
         licence: str | None,
     ) -> None:
-        self._name = name
+        super().__init__(name)
         self._hub = hub
         self._repository = repository
         self._reader = reader
         self._files = files
         self._column = column
         self._licence = licence
-        self.skipped: Counter[str] = Counter()
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def windows(self, plan: SourcePlan, resume_from: Cursor | None = None) -> WindowStream:
-        """Windows of every row once.
-
-        Raises:
-            SourceError: the files cannot be listed or read, or have no column of text.
-        """
-        documents = self._documents(plan, resume_from)
-        return WindowStream(document_windows(self._name, documents, plan.seed, resume_from), resume_from)
 
     def _documents(self, plan: SourcePlan, resume_from: Cursor | None) -> Iterator[tuple[Cursor, Document]]:
         revision, listed = self._files(resume_from["revision"] if resume_from else None)
         start = resume_from if resume_from and resume_from["revision"] == revision else {}
         paths = sorted(listed)
         random.Random(plan.seed).shuffle(paths)
+        column: str | None = None
         for place, path in enumerate(plan.share(paths)):
             if place < start.get("file", 0):
                 continue
             first = start.get("row", 0) if place == start.get("file") else 0
             try:
                 for number, row in self._rows(path, revision, first):
-                    text = row[self._text_column(row)]
+                    column = column or self._text_column(row)
+                    text = row.get(column)
                     data = text.encode("utf-8", "replace") if isinstance(text, str) else b""
                     if len(data) < WINDOW_BYTES:
                         self.skipped[TOO_SHORT] += 1
@@ -124,7 +111,9 @@ class StreamedSource:
         return rows.skip(first)
 
     def _text_column(self, row: Mapping[str, Any]) -> str:
-        column = self._column or text_column([name for name, value in row.items() if isinstance(value, str)])
+        """Where the text is, by the first row that is read; a cell without a value may be one of text."""
+        texts = [name for name, value in row.items() if value is None or isinstance(value, str)]
+        column = self._column or text_column(texts)
         if column not in row:
-            raise SourceError(f"{self._name} has no column {column}; it has {', '.join(row)}")
+            raise SourceError(f"{self.name} has no column {column}; it has {', '.join(row)}")
         return column

@@ -1,16 +1,15 @@
 """Data sets kept as parquet files whose rows hold the text: those with a name here, and any other."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quickstart.data.documents import TOO_SHORT, Document, document_windows
+from quickstart.data.documents import TOO_SHORT, Document, DocumentSource
 from quickstart.data.licences import NOT_PERMISSIVE, REPOSITORY_LICENCES, is_copyleft
 from quickstart.data.parquet import FileSet, Row, read_rows
-from quickstart.data.window import WINDOW_BYTES, Cursor, SourcePlan, WindowStream
+from quickstart.data.window import WINDOW_BYTES, Cursor, SourcePlan
 from quickstart.errors import SourceError
 
 TEXT_COLUMNS = ("content", "text", "code", "body", "document")
@@ -45,30 +44,15 @@ class Layout:
     document: Callable[[Row, str], Document | str]
 
 
-class TableSource:
+class TableSource(DocumentSource):
     """Windows from rows. `files`: lists a version, or the newest for None; `layout`: how to read them."""
 
     def __init__(
         self, name: str, layout: Layout | Callable[[FileSet], Layout], files: Callable[[str | None], FileSet]
     ) -> None:
-        self._name = name
+        super().__init__(name)
         self._layout = layout
         self._files = files
-        self.skipped: Counter[str] = Counter()
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def windows(self, plan: SourcePlan, resume_from: Cursor | None = None) -> WindowStream:
-        """Windows of every row once.
-
-        Raises:
-            SourceError: the files cannot be listed or read, or lack the column.
-        """
-        return WindowStream(
-            document_windows(self._name, self._documents(plan, resume_from), plan.seed, resume_from), resume_from
-        )
 
     def _documents(self, plan: SourcePlan, resume_from: Cursor | None) -> Iterator[tuple[Cursor, Document]]:
         files = self._files(resume_from["revision"] if resume_from else None)

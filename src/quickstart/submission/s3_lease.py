@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from quickstart.submission.premises import Places
 
 READ_SECONDS = 5.0
-PROBE = "leases/probe"
+LEASES = "leases/"
+PROBE = f"{LEASES}probe"
 
 _REFUSED = frozenset({"PreconditionFailed", "412"})
 _CONFLICT = frozenset({"ConditionalRequestConflict", "409"})
@@ -102,5 +103,10 @@ def bucket_lease(settings: S3Settings, places: "Places", command: str) -> Lease:
     The object is named by chain and wallet, so everybody who signs for that wallet with that bucket meets there.
     """
     store = S3LeaseStore(settings)
-    key = f"leases/{places.root.parent.name}/{places.root.name}"
+    key = lease_key(places)
     return AllOf(FileLease(places.lease, command), SharedLease(store, key, command, close=store.close))
+
+
+def lease_key(places: "Places") -> str:
+    """The object that a wallet's lease on one chain is; it stays when the lease is given back."""
+    return f"{LEASES}{places.root.parent.name}/{places.root.name}"

@@ -101,7 +101,7 @@ class Upkeep:
             ours = [c for c in ledger.published() if c.url == self.storage.public_url(c.window)]
             on_chain = frozenset(await reader.fills_of(self.wallet.address))
             needed = {f.window for f in ledger.fills() if f.target_id in on_chain and f.window is not None}
-            found = removable(ours, ledger.fills(), needed | _needed_by(others))
+            found = removable(ours, ledger.fills(), needed | needed_by(others))
             if not dry_run:
                 await self._remove(ledger, found)
             return self._about(epoch, dry_run) | {
@@ -170,7 +170,7 @@ def removable(published: Iterable[Published], fills: Iterable[Fill], needed: Set
     return tuple(copy for copy in published if copy.window in done - open_)
 
 
-def _needed_by(ledgers: Iterable[Path]) -> frozenset[Id32]:
+def needed_by(ledgers: Iterable[Path]) -> frozenset[Id32]:
     """Windows that fills in these ledgers still rest on, or transactions under way may."""
     needed: set[Id32] = set()
     for path in ledgers:
