@@ -12,15 +12,18 @@ from live_devnet import SOMA, LiveDevnet, Office, office
 
 from quickstart.chain.ids import Id32
 from quickstart.chain.own_models import OwnModel
+from quickstart.chain.transactions import FloatVector
 from quickstart.devnet.state import Model
 from quickstart.submission.file_server import FileServer
 from quickstart.submission.folder_storage import FolderStorage
 from quickstart.submission.storage import Publisher
+from quickstart.trainer.products import Product
 from quickstart.trainer.publication import Create, PublicationDesk, next_step, prepare
 from quickstart.trainer.reveal_desk import RevealDesk
 from quickstart.trainer.vault import Release, Vault
 
-PLAIN = (files("quickstart.devnet") / "weights" / "c64.safetensors").read_bytes()
+WEIGHTS = Path(str(files("quickstart.devnet") / "weights" / "c64.safetensors"))
+PLAIN = WEIGHTS.read_bytes()
 EMBEDDING = np.linspace(-1, 2, 64, dtype=np.float32)
 STAKE = 5 * SOMA
 
@@ -41,7 +44,12 @@ class Owner:
         return RevealDesk(self.own.wallet.address, self.own.reader, self.vault, self.own.outbox, self.own.ledger)
 
     def prepared(self, models: Sequence[OwnModel] = ()) -> Release:
-        return prepare(PLAIN, EMBEDDING, 64, self.vault, self.publisher, models)
+        return self.prepare(WEIGHTS, EMBEDDING, 64, models)
+
+    def prepare(
+        self, weights: Path, embedding: FloatVector, width: int = 64, models: Sequence[OwnModel] = ()
+    ) -> Release:
+        return prepare(Product(weights, embedding), width, self.vault, self.publisher, self.folder / "scratch", models)
 
     async def publish(self, *, update: bool = False) -> Id32:
         """What `uv run publish` does once it was confirmed."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from live_devnet import SOMA, LiveDevnet
-from model_owner import EMBEDDING, PLAIN, STAKE, Owner, model_owner
+from model_owner import EMBEDDING, PLAIN, STAKE, WEIGHTS, Owner, model_owner
 
 from quickstart.chain.own_models import ModelState, OwnModel
 from quickstart.chain.protocol import PARAMETERS
@@ -18,7 +18,7 @@ from quickstart.ledger.ledger import ConflictError
 from quickstart.ledger.records import IntentKind, IntentStatus
 from quickstart.scoring.weights import decrypt
 from quickstart.submission.storage import object_key
-from quickstart.trainer.publication import Commit, Create, PublicationDesk, costs, next_step, prepare
+from quickstart.trainer.publication import Commit, Create, PublicationDesk, costs, next_step, to_compound
 from quickstart.trainer.reveal_desk import RevealDesk
 from quickstart.trainer.reveals import Next, Phase
 from quickstart.trainer.vault import backup_name, open_sealed, seal
@@ -105,7 +105,7 @@ def test_a_missed_update_leads_to_the_next(live: LiveDevnet, tmp_path: Path) -> 
         live.next_epoch()
         live.run(owner.autopilot())
         release = owner.prepared()
-        other = prepare(PLAIN, EMBEDDING[::-1].copy(), 64, owner.vault, owner.publisher)
+        other = owner.prepare(WEIGHTS, EMBEDDING[::-1].copy())
         assert other.key != release.key
 
         async def update() -> None:
@@ -220,17 +220,12 @@ def test_a_kill_before_the_commit_is_signed_leaves_nothing_on_the_chain(
     """Disk, host or process fail at each step of the preparation; the next run goes on, with a key that was kept."""
     with model_owner(live, tmp_path) as owner:
         executed = live.executed()
-        calls = 0
-        put = owner.storage.put
 
-        def dying(data: bytes, checksum: bytes, *, again: bool = False) -> str:
-            nonlocal calls
-            calls += 1
-            if (step, calls) in (("upload", 1), ("backup", 2)):
-                raise Killed
-            return put(data, checksum, again=again)
+        def dying(*arguments: object, **options: object) -> str:
+            raise Killed
 
-        monkeypatch.setattr(owner.storage, "put", dying)
+        if step in ("upload", "backup"):
+            monkeypatch.setattr(owner.storage, "put_file" if step == "upload" else "put", dying)
         if step == "verify":
             monkeypatch.setattr(owner.storage, "public_url", lambda checksum: "http://127.0.0.1:9/nothing")
         if step == "vault":
@@ -312,15 +307,17 @@ def test_a_seal_opens_for_its_wallet_and_commitment_only(live: LiveDevnet, tmp_p
 
 def test_weights_and_embeddings_that_cannot_be_a_model_are_refused(live: LiveDevnet, tmp_path: Path) -> None:
     with model_owner(live, tmp_path) as owner:
-        for plain, embedding, width, words in (
-            (b"no weights", EMBEDDING, 64, "cannot be published"),
-            (PLAIN, EMBEDDING, 2048, "the model has width 64, the network's targets 2048"),
-            (PLAIN, EMBEDDING[:63], 64, "64 finite numbers"),
-            (PLAIN, EMBEDDING * np.float32("nan"), 64, "64 finite numbers"),
-            (PLAIN, EMBEDDING * 0, 64, "64 finite numbers"),
+        (damaged := tmp_path / "damaged").write_bytes(b"no weights")
+        for weights, embedding, width, words in (
+            (damaged, EMBEDDING, 64, "cannot be published"),
+            (tmp_path / "nothing", EMBEDDING, 64, "cannot be published"),
+            (WEIGHTS, EMBEDDING, 2048, "the model has width 64, the network's targets 2048"),
+            (WEIGHTS, EMBEDDING[:63], 64, "64 finite numbers"),
+            (WEIGHTS, EMBEDDING * np.float32("nan"), 64, "64 finite numbers"),
+            (WEIGHTS, EMBEDDING * 0, 64, "64 finite numbers"),
         ):
             with pytest.raises(UsageError, match=words):
-                prepare(plain, embedding, width, owner.vault, owner.publisher)
+                owner.prepare(weights, embedding, width)
         assert list(owner.vault.releases()) == []
 
 

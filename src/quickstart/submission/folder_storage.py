@@ -2,10 +2,14 @@
 
 import errno
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from filecmp import cmp
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from quickstart.chain.ids import Id32
 from quickstart.errors import StateError
@@ -26,9 +30,18 @@ class FolderStorage:
             StateError: the folder cannot be written, or its disk is full.
         """
         path = self._root / object_key(checksum)
+        return self._put(checksum, BytesIO(data), lambda: again or not _holds(path, data))
+
+    def put_file(self, path: Path, checksum: Id32, *, again: bool = False) -> str:
+        """See `Storage.put_file`. Raises as `put` does."""
+        there = self._root / object_key(checksum)
+        with path.open("rb") as file:
+            return self._put(checksum, file, lambda: again or not (there.exists() and cmp(path, there, shallow=False)))
+
+    def _put(self, checksum: Id32, content: BinaryIO, is_wanted: Callable[[], bool]) -> str:
         try:
-            if again or not _holds(path, data):
-                _write(path, data)
+            if is_wanted():
+                _write(self._root / object_key(checksum), content)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "its disk is full; free some space" if full else (error.strerror or str(error))
@@ -54,13 +67,13 @@ def _holds(path: Path, data: bytes) -> bool:
         return False
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, content: BinaryIO) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            shutil.copyfileobj(content, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

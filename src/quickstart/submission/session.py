@@ -39,6 +39,7 @@ from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
+from quickstart.trainer.copies import ModelCopies
 from quickstart.trainer.reveal_desk import RevealDesk
 from quickstart.trainer.vault import Vault
 from quickstart.units import MINUTES, SECONDS
@@ -113,7 +114,9 @@ class Session:
                 desk=desk,
                 publishing=PublishingDesk(Publisher(self.storage, client), writer),
                 outbox=outbox,
-                reveals=RevealDesk(self.wallet.address, reader, vault, outbox, ledger),
+                reveals=RevealDesk(
+                    self.wallet.address, reader, vault, outbox, ledger, ModelCopies(client, Alarms(writer))
+                ),
                 writer=writer,
                 requests=self.premises.requests(self.places),
                 report=self.report,

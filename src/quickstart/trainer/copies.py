@@ -1,0 +1,78 @@
+"""The public copies of our models' weights: readable until they are revealed, and for as long as they are in play.
+
+Validators fetch a model's weights whenever they audit a target it was assigned to; one that they cannot have may be
+reported, and a model reported by enough of them loses most of its stake (`soma-protocol` §11.5).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+import httpx
+
+from quickstart.chain.own_models import OwnModel
+from quickstart.chain.transactions import Manifest
+from quickstart.errors import DataUnreadableError
+from quickstart.ledger.records import AlarmKind
+from quickstart.submission.alarms import Alarms, now_ms
+from quickstart.submission.custody import AGAIN_AFTER_MS, CHECK_EVERY_MS
+from quickstart.submission.storage import PIECE_BYTES, verify_range
+
+log = logging.getLogger(__name__)
+
+
+def manifests_of(models: Iterable[OwnModel]) -> tuple[Manifest, ...]:
+    """What others must be able to read of our models: weights in play, and those that wait for their reveal."""
+    found = []
+    for model in models:
+        found += [model.manifest] if model.manifest is not None else []
+        found += [model.pending.manifest] if model.pending is not None else []
+    return tuple(dict.fromkeys(found))
+
+
+def due(manifests: Iterable[Manifest], checked_ms: Mapping[str, tuple[int, bool]], now: int) -> tuple[Manifest, ...]:
+    """What to read now: six hours after it was last readable, five minutes after it was not. Pure; ms since 1970.
+
+    `checked_ms`: by address, when it was last looked at, and whether it was readable.
+    """
+    waiting = []
+    for manifest in manifests:
+        at, readable = checked_ms.get(manifest.url, (0, False))
+        if not 0 <= now - at < (CHECK_EVERY_MS if readable else AGAIN_AFTER_MS):
+            waiting.append(manifest)
+    return tuple(waiting)
+
+
+class ModelCopies:
+    """Looks after them for one wallet. What is read is the last piece, as validators read it: a file that is named by
+    its checksum does not change, it is lost, cut off or closed. `clock`: ms since 1970.
+    """
+
+    def __init__(self, client: httpx.Client, alarms: Alarms, clock: Callable[[], int] = now_ms) -> None:
+        self._client = client
+        self._alarms = alarms
+        self._clock = clock
+        self._checked_ms: dict[str, tuple[int, bool]] = {}
+
+    async def check(self, models: Iterable[OwnModel]) -> None:
+        """Reads what is due. What others cannot read is an alarm, which is over as soon as they can again."""
+        for manifest in due(manifests_of(models), self._checked_ms, self._clock()):
+            trouble = await asyncio.to_thread(self._trouble, manifest)
+            self._checked_ms[manifest.url] = self._clock(), trouble is None
+            if trouble is None:
+                await self._alarms.clear(AlarmKind.UNREADABLE, manifest.url)
+            else:
+                await self._alarms.ring(
+                    AlarmKind.UNREADABLE,
+                    manifest.url,
+                    f"others cannot read the weights of a model of ours: {trouble}; mend the bucket, or its stake is "
+                    "at risk",
+                )
+
+    def _trouble(self, manifest: Manifest) -> str | None:
+        first = max(manifest.size // 2, manifest.size - PIECE_BYTES)
+        try:
+            verify_range(manifest.url, first, manifest.size, client=self._client)
+        except DataUnreadableError as error:
+            return str(error)
+        return None
