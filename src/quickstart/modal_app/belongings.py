@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from quickstart.modal_app import names
 
-VOLUMES = (names.BANK_VOLUME, names.WEIGHTS_VOLUME, names.LEDGER_VOLUME)
+VOLUMES = (names.BANK_VOLUME, names.WEIGHTS_VOLUME, names.LEDGER_VOLUME, names.TRAINING_VOLUME)
 SECRETS = (names.SECRETS, names.DATA_SECRET)
 DICTS = (names.DICT,)
-APPS = (names.APP,)
+APPS = (names.APP, names.TRAINING_APP)
 
 
 @dataclass(frozen=True, slots=True)

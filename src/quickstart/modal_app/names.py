@@ -1,6 +1,7 @@
 """Names under which everything of ours is found on Modal. Loads nothing."""
 
 APP = "soma-quickstart"
+TRAINING_APP = "soma-training"
 
 FIRING_HOUR = 3
 """The schedule starts a cycle each day at this hour, UTC."""
@@ -9,6 +10,9 @@ SUBMITTER = "cycle"
 CLAIM = "claim"
 """Both return a dict: what a session's `run` returns, or {"error": line} for what a person can mend (exit code 2), or
 {"skipped": line} where there was nothing to do."""
+
+TRAIN, TEND, REVEAL = "train", "tend", "reveal"
+"""Of the training app: what trains, and what runs on schedules."""
 
 SCORER = "Scorer"
 WEIGHTS = "fetch_weights"
@@ -25,6 +29,7 @@ DATA_SECRET = "soma-data"
 BANK_VOLUME = "soma-bank"
 WEIGHTS_VOLUME = "soma-weights"
 LEDGER_VOLUME = "soma-ledger"
+TRAINING_VOLUME = "soma-training"
 
 DISARMED = "disarmed"
 """Key of the Dict: present while the schedule is stopped; its value says since when and by whom."""
@@ -43,6 +48,15 @@ PROGRESS = "progress"
 
 MODULES = ("quickstart.submitter",)
 """What `uv run deploy` deploys: the variable `app` of each."""
+
+TRAINING_MODULES = ("quickstart.training",)
+"""What it deploys besides, where there is money for training."""
+
+TRAINING = "training"
+"""Keys of the Dict that begin with this and a slash are the training app's: its `running` and `started`, its dollars."""
+
+TRAINING_RUNNING, TRAINING_STARTED = f"{TRAINING}/running", f"{TRAINING}/started"
+"""Keys of the Dict: the function call ids of the training at work, and of the last one that the schedule started."""
 
 STARTED = "started"
 """Key of the Dict: the function call id of the last cycle that a command started; it may wait for a container."""

@@ -43,10 +43,20 @@ def due(manifests: Iterable[Manifest], checked_ms: Mapping[str, tuple[int, bool]
     return tuple(waiting)
 
 
-class ModelCopies:
-    """Looks after them for one wallet. What is read is the last piece, as validators read it: a file that is named by
-    its checksum does not change, it is lost, cut off or closed. `clock`: ms since 1970.
+def trouble_with(manifest: Manifest, client: httpx.Client) -> str | None:
+    """Why others cannot read a model's file; None if they can. What is read is the last piece, as validators read it: a
+    file that is named by its checksum does not change, it is lost, cut off or closed.
     """
+    first = max(manifest.size // 2, manifest.size - PIECE_BYTES)
+    try:
+        verify_range(manifest.url, first, manifest.size, client=client)
+    except DataUnreadableError as error:
+        return str(error)
+    return None
+
+
+class ModelCopies:
+    """Looks after them for one wallet. `clock`: ms since 1970."""
 
     def __init__(self, client: httpx.Client, alarms: Alarms, clock: Callable[[], int] = now_ms) -> None:
         self._client = client
@@ -57,7 +67,7 @@ class ModelCopies:
     async def check(self, models: Iterable[OwnModel]) -> None:
         """Reads what is due. What others cannot read is an alarm, which is over as soon as they can again."""
         for manifest in due(manifests_of(models), self._checked_ms, self._clock()):
-            trouble = await asyncio.to_thread(self._trouble, manifest)
+            trouble = await asyncio.to_thread(trouble_with, manifest, self._client)
             self._checked_ms[manifest.url] = self._clock(), trouble is None
             if trouble is None:
                 await self._alarms.clear(AlarmKind.UNREADABLE, manifest.url)
@@ -68,11 +78,3 @@ class ModelCopies:
                     f"others cannot read the weights of a model of ours: {trouble}; mend the bucket, or its stake is "
                     "at risk",
                 )
-
-    def _trouble(self, manifest: Manifest) -> str | None:
-        first = max(manifest.size // 2, manifest.size - PIECE_BYTES)
-        try:
-            verify_range(manifest.url, first, manifest.size, client=self._client)
-        except DataUnreadableError as error:
-            return str(error)
-        return None
