@@ -222,7 +222,9 @@ def run(steps: int = 500, dollars: float = BY_HAND_DOLLARS, name: str = "by-hand
         sys.exit(int(result["exit_code"]))
     if not result.get("finished"):
         sys.exit(EXIT_FAILED)
-    sys.stdout.write(f"to publish it: `uv run modal volume get {names.TRAINING_VOLUME} {name}`, `uv run publish {name}`\n")
+    sys.stdout.write(
+        f"to publish it: `uv run modal volume get {names.TRAINING_VOLUME} {name}`, `uv run publish {name}`\n"
+    )
 
 
 def _dollars_per_second() -> float:
@@ -238,9 +240,10 @@ def _shared(folder: Path, volume: modal.Volume) -> "Shared":
 
 
 def _is_at_work(call_id: str) -> bool:
-    from quickstart.modal_app.calls import is_at_work
+    """Whether a function call waits or runs."""
+    from quickstart.cli.following import has_ended
 
-    return is_at_work(call_id)
+    return not has_ended(modal.FunctionCall.from_id(call_id))
 
 
 def _log_to_stdout() -> None:

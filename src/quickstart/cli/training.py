@@ -21,7 +21,7 @@ from quickstart.cli.networks import LOCALNET_PORTS, check_urls
 from quickstart.cli.rendering import NOTHING_SENT, print_json, print_result
 from quickstart.cli.state import open_state
 from quickstart.cli.stopping import INTERRUPTED, stop_on_signals
-from quickstart.data.sources import DEFAULT_SOURCE, open_source
+from quickstart.data.sources import open_sources
 from quickstart.data.window import Source
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, SettingsError, UsageError
 from quickstart.settings import Settings, load_settings
@@ -250,7 +250,7 @@ def _order(arguments: argparse.Namespace, settings: Settings, board: Board | Non
             checkpoint_every=arguments.checkpoint_every,
             keep=arguments.keep,
         ),
-        sources=_sources(arguments, settings),
+        sources=open_sources(arguments.source, settings),
         folder=arguments.out,
         start=arguments.start or (BEST if board and board.models else SCRATCH),
         architecture=Architecture(width, arguments.layers, arguments.feed_forward or 4 * width, heads),
@@ -259,11 +259,6 @@ def _order(arguments: argparse.Namespace, settings: Settings, board: Board | Non
         device=automatic if arguments.device == "auto" else arguments.device,
         owner=owner,
     )
-
-
-def _sources(arguments: argparse.Namespace, settings: Settings) -> tuple[Source, ...]:
-    names = arguments.source or ([settings.source] if settings.source else [])
-    return tuple(open_source(name, settings) for name in names or [DEFAULT_SOURCE])
 
 
 def _wins(at: "Desk", model_id: bytes) -> int:

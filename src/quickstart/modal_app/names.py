@@ -53,7 +53,7 @@ TRAINING_MODULES = ("quickstart.training",)
 """What it deploys besides, where there is money for training."""
 
 TRAINING = "training"
-"""Keys of the Dict that begin with this and a slash are the training app's: its `running` and `started`, its dollars."""
+"""Keys of the Dict that begin with this and a slash are the training app's: `running`, `started`, its dollars."""
 
 TRAINING_RUNNING, TRAINING_STARTED = f"{TRAINING}/running", f"{TRAINING}/started"
 """Keys of the Dict: the function call ids of the training at work, and of the last one that the schedule started."""

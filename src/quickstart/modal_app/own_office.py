@@ -1,4 +1,4 @@
-"""The wallet's office in a container: lease in the bucket, ledger and vault on the volume, for as long as it is open."""
+"""The wallet's office in a container: lease in the bucket, ledger and vault on the volume, while it is open."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing

@@ -1,7 +1,7 @@
 """Reveals on a schedule of their own: they need neither the submitter nor the training to be alive.
 
-Half of a first stake hangs on each, so they go on also while everything else is stopped. Whoever holds the wallet's lease
-reveals by itself; then this only sees to it that somebody is told in time.
+Half of a first stake hangs on each, so they go on also while everything else is stopped. Whoever holds the wallet's
+lease reveals by itself; then this only sees to it that somebody is told in time.
 """
 
 import asyncio

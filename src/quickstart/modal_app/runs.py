@@ -1,4 +1,4 @@
-"""Training runs on a volume: a folder each, with its order, checkpoints and metrics, and at its end a model and a result.
+"""Training runs on a volume: a folder each, with order, checkpoints and metrics, and at its end a model and a result.
 
 `order.json` is written first and decides: a run goes on as it began, whatever the settings have become. `result.json`
 is written last: where it is, the run is over.

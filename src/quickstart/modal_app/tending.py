@@ -1,7 +1,7 @@
 """The life of our own model on Modal, an hour at a time: train, publish what has become better, train again.
 
-Nothing of it is remembered but what lies on volume and chain: what to do next follows from them (`decide`). Reveals have
-a schedule of their own (`modal_app.reveals`).
+Nothing of it is remembered but what lies on volume and chain: what to do next follows from them (`decide`). Reveals
+have a schedule of their own (`modal_app.reveals`).
 """
 
 import asyncio
