@@ -20,10 +20,16 @@ from quickstart.modal_app.names import (
     DISARMED,
     GPU_CALLS,
     MODULES,
+    REVEAL,
     RUNNING,
     STARTED,
     SUBMITTER,
+    TRAINING_APP,
+    TRAINING_MODULES,
+    TRAINING_RUNNING,
+    TRAINING_STARTED,
 )
+from quickstart.settings import load_settings
 
 if TYPE_CHECKING:
     import modal
@@ -65,7 +71,7 @@ def refuse_local_options(arguments: argparse.Namespace, parser: CommandParser) -
 
 
 def run_deploy(arguments: argparse.Namespace) -> int:
-    """Deploys every app and arms the schedule.
+    """Deploys every app, that which trains only where there is money for it, and arms the schedules.
 
     Raises:
         UsageError: a secret is missing or lacks a key; or Modal refuses what is declared.
@@ -73,8 +79,9 @@ def run_deploy(arguments: argparse.Namespace) -> int:
     import modal
 
     deployed = []
+    trains = load_settings().training_dollars_per_day > 0
     with modal_errors():
-        for name in MODULES:
+        for name in (*MODULES, *(TRAINING_MODULES if trains else ())):
             app: modal.App = import_module(name).app
             if arguments.dry_run:
                 pass
@@ -141,9 +148,9 @@ def run_stop(arguments: argparse.Namespace) -> int:
         UsageError: nothing is deployed.
     """
     with modal_errors():
-        _function(SUBMITTER)
+        reveals = _is_training_deployed()
         state = _state(create=not arguments.dry_run)
-        runs = list(_at_work(state, RUNNING, STARTED, CLAIMING))
+        runs = list(_at_work(state, RUNNING, STARTED, CLAIMING, TRAINING_RUNNING, TRAINING_STARTED))
         if arguments.dry_run:
             return _would_stop(runs, len(list(_gpu_calls(state))), as_json=arguments.json)
         state.put(DISARMED, f"since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())} by {socket.gethostname()}")
@@ -158,11 +165,13 @@ def run_stop(arguments: argparse.Namespace) -> int:
     stopped = [run.object_id for run in runs]
     document = {"disarmed": True, "stopped": stopped, "gpu_calls_stopped": len(scoring)}
     if arguments.json:
-        print_json(document)
+        print_json(document | ({"reveals_go_on": True} if reveals else {}))
         return EXIT_DONE
     print(f"{'schedule':<9} disarmed until `uv run submit` or `uv run deploy`")
     print(f"{'runs':<9} {', '.join(stopped) + ' stopped' if stopped else 'none was at work'}")
     print(f"{'GPU calls':<9} {len(scoring)} stopped")
+    if reveals:
+        print(f"{'reveals':<9} go on, half a stake hangs on each; `uv run modal app stop {TRAINING_APP}` ends them too")
     print("nothing earned is lost: the next run settles what was in flight, and claims")
     return EXIT_DONE
 
@@ -180,6 +189,22 @@ def _function(name: str) -> "modal.Function[..., Any, Any]":
     import modal
 
     return modal.Function.from_name(APP, name).hydrate()
+
+
+def _is_training_deployed() -> bool:
+    """Whether the app that trains is deployed, which reveals; else the submitter must be.
+
+    Raises:
+        modal.exception.NotFoundError: neither is.
+    """
+    import modal
+
+    try:
+        modal.Function.from_name(TRAINING_APP, REVEAL).hydrate()
+    except modal.exception.NotFoundError:
+        _function(SUBMITTER)
+        return False
+    return True
 
 
 def _state(*, create: bool = True) -> "modal.Dict":

@@ -39,6 +39,8 @@ LONGEST_SECONDS = 23 * HOURS
 CAPPED = "the day's dollars for training are spent (QUICKSTART_TRAINING_DOLLARS_PER_DAY)"
 TIME_OVER = "its time is over, the next call goes on"
 BATCH = 8
+CHECKPOINTS = 10
+"""Of a run at least; one every fifty steps in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class TrainingPlace:
     cache: Path
     dollars_per_second: float
     overhead_seconds: float
+    look_seconds: float = LOOK_SECONDS
 
 
 def training_message(
@@ -133,7 +136,8 @@ def _order(kept: Message, folder: Path, uploads: Path, board: Board | None) -> "
     return Order(
         plan=TrainingPlan(
             steps=kept["steps"],
-            batch_sequences=BATCH,
+            batch_sequences=BATCH if on_gpu else BATCH // 4,
+            checkpoint_every=max(1, min(50, kept["steps"] // CHECKPOINTS)),
             seed=number_of(kept["run"]),
             bfloat16=on_gpu,
             checkpointing=on_gpu,  # until it was measured what fits without
@@ -182,7 +186,7 @@ class _Watch:
 
     def must_stop(self) -> bool:
         if self.reason is None and time.monotonic() >= self._due:
-            self._due = time.monotonic() + LOOK_SECONDS
+            self._due = time.monotonic() + self.place.look_seconds
             try:
                 self.look()
             except Exception as error:  # noqa: BLE001 - Modal's Dict may fail for a moment; the next look counts all
