@@ -115,9 +115,10 @@ class World:
     chain: Chain
     standin: FakeModal
     bucket: S3Settings
+    app: str
 
     def deploy(self) -> None:
-        argv = (sys.executable, "-m", "modal", "deploy", "src/quickstart/submitter.py")
+        argv = (sys.executable, "-m", "modal", "deploy", self.app)
         self.standin.command(*argv, environment={"PYTHONPATH": str(SOURCE), "QUICKSTART_MAX_CONTAINERS": "2"})
 
     def client(self, code: str) -> Any:
@@ -167,7 +168,9 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, settings: dict[str, str] | None = None, **devnet: Any) -> Iterator[World]:
+def world(
+    folder: Path, settings: dict[str, str] | None = None, app: str = "src/quickstart/submitter.py", **devnet: Any
+) -> Iterator[World]:
     """All of it with the app deployed. Afterwards: no bug of the stand-in, nothing imported from the checkout."""
     with ExitStack() as stack:
         chain = Chain(**devnet)
@@ -200,7 +203,7 @@ def world(folder: Path, settings: dict[str, str] | None = None, **devnet: Any) -
                 folder, project=PROJECT, secrets=both, idle_seconds=30.0, container_environment={"OMP_NUM_THREADS": "1"}
             )
         )
-        it = World(chain, standin, S3Settings("windows", "id", "secret", endpoint, f"{endpoint}/windows"))
+        it = World(chain, standin, S3Settings("windows", "id", "secret", endpoint, f"{endpoint}/windows"), app)
         it.deploy()
         yield it
         standin.stop()

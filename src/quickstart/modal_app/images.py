@@ -5,7 +5,7 @@ from pathlib import Path
 import modal
 from modal.file_pattern_matcher import NON_PYTHON_FILES
 
-BYTECODE = ("**/__pycache__",)
+BYTECODE = ["**/__pycache__"]
 PYTHON = "3.11"
 PROJECT = Path(__file__).resolve().parents[3]
 """The checkout; only used where the client builds. In a container it is some folder without the locks."""

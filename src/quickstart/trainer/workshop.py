@@ -1,8 +1,9 @@
 """From an order to a finished model in a folder: start, train, meet the present models, choose the embedding."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 
 from quickstart.chain.board import Board
 from quickstart.chain.ids import Id32
-from quickstart.data.window import Source
-from quickstart.errors import UsageError, WeightsError
+from quickstart.data.window import Source, Window
+from quickstart.errors import StateError, UsageError, WeightsError
 from quickstart.scoring.engine import Architecture, Engine, Weights
 from quickstart.scoring.tensor_file import FileAt
 from quickstart.scoring.weights import open_weights
@@ -28,6 +29,9 @@ from quickstart.units import SHANNONS_PER_SOMA
 log = logging.getLogger(__name__)
 
 BEST, SCRATCH = "best", "scratch"
+BEGUN = "architecture.json"
+"""In the folder of a run: what it trains. A run that goes on needs no other model to begin with."""
+
 STAKES = (1, 10, 100, 1_000)
 """Stakes in SOMA whose outcome is shown beside the one that is meant."""
 
@@ -77,9 +81,11 @@ def make(
     is called after each checkpoint.
     """
     windows = held_out_windows(order.sources, order.windows, order.plan.seed)
-    present = rivals(board.models.values(), windows, store, engine) if board else {}
-    model = _start(order, present).to(torch.device(order.device))
-    training = Training(order.plan, model, order.sources, order.folder, checkpointed)
+    present: dict[Id32, Rival] | None = None
+    training = _going_on(order, checkpointed)
+    if training is None:
+        present = _rivals(board, windows, store, engine) if order.start == BEST else None
+        training = _training(order, _fresh(order, present or {}), checkpointed)
     loss: float | None = None
 
     def heard(done: StepReport) -> None:
@@ -92,6 +98,8 @@ def make(
     draft = write_weights(order.folder, training.model.export())
     weights = open_weights(FileAt(draft))
     own = contestant(weights, windows, engine, order.stake)
+    if present is None:
+        present = _rivals(board, windows, store, engine)
     ours = {model_id for model_id in present if board and board.models[model_id].owner == order.owner}
     others = {model_id: rival.result for model_id, rival in present.items() if model_id not in ours}
     own = replace(own, published=embedding_to_publish(own, list(others.values())))
@@ -105,7 +113,44 @@ def make(
     return Made(training.step, loss, product, weights.checksum, document)
 
 
-def _start(order: Order, present: Mapping[Id32, Rival]) -> TrainableModel:
+def _rivals(board: Board | None, windows: list[Window], store: WeightsStore, engine: Engine) -> dict[Id32, Rival]:
+    return rivals(board.models.values(), windows, store, engine) if board else {}
+
+
+def _training(order: Order, model: TrainableModel, checkpointed: Callable[[], None]) -> Training:
+    return Training(order.plan, model.to(torch.device(order.device)), order.sources, order.folder, checkpointed)
+
+
+def _going_on(order: Order, checkpointed: Callable[[], None]) -> Training | None:
+    """The run that has begun in this folder, with the numbers of its last checkpoint; None if there is none.
+
+    Raises:
+        UsageError: it is something else than was asked for.
+    """
+    try:
+        begun = Architecture(**json.loads((order.folder / BEGUN).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{order.folder / BEGUN} cannot be read ({error}): name another --out") from error
+    if order.start == SCRATCH and begun != order.architecture:
+        raise UsageError(f"{order.folder} holds a run of another architecture: give the same, or name another --out")
+    training = _training(order, TrainableModel(begun, checkpointing=order.plan.checkpointing), checkpointed)
+    return training if training.step else None
+
+
+def _fresh(order: Order, present: Mapping[Id32, Rival]) -> TrainableModel:
+    """The model to begin with; what it is goes into the folder."""
+    model = _first(order, present)
+    try:
+        order.folder.mkdir(parents=True, exist_ok=True)
+        (order.folder / BEGUN).write_text(json.dumps(asdict(model.architecture)))
+    except OSError as error:
+        raise StateError(f"{order.folder} cannot be written ({error.strerror}): name another --out") from error
+    return model
+
+
+def _first(order: Order, present: Mapping[Id32, Rival]) -> TrainableModel:
     checkpointing = order.plan.checkpointing
     weights: Weights | None = None
     if order.start == BEST:
