@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -27,18 +28,29 @@ STYLES = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "bol
 
 def run_doctor(arguments: argparse.Namespace) -> int:
     """Examines, mends what it was asked to, and examines once more what it mended."""
-    if not arguments.verbose:  # what modules log at error level is a finding here, told once
-        logging.getLogger("quickstart").setLevel(logging.CRITICAL)
     started = time.monotonic()
-    findings = asyncio.run(examine(surroundings(arguments)))
-    fixed = _fix(findings) if arguments.fix else []
-    if fixed:
+    with nullcontext() if arguments.verbose else _quiet():
         findings = asyncio.run(examine(surroundings(arguments)))
+        fixed = _fix(findings) if arguments.fix else []
+        if fixed:
+            findings = asyncio.run(examine(surroundings(arguments)))
     if arguments.json:
         print_json(_document(findings, fixed, time.monotonic() - started))
     else:
         _print(findings, fixed)
     return exit_code(findings, strict=arguments.strict)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What modules log at error level is a finding here, and told once."""
+    logger = logging.getLogger("quickstart")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def surroundings(arguments: argparse.Namespace) -> Surroundings:

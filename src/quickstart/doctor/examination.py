@@ -42,7 +42,7 @@ CHECKS = (
     Check("coins", check_coins, 25.0, NODE),
     Check("bucket", check_bucket, 40.0, "check the S3 service's own status page, and S3_ENDPOINT_URL"),
     Check("data", check_data, 30.0, "check https://status.huggingface.co, and HF_ENDPOINT"),
-    Check("modal", check_modal, 30.0, "check https://status.modal.com"),
+    Check("modal", check_modal, 20.0, "check https://status.modal.com"),
     Check("prices", check_prices, 5.0, "`uv run modal billing rates` shows your own"),
     Check("clock", check_clock, 15.0, "set this machine's clock by the network (NTP)"),
     Check("disk", check_disk, 5.0, "name another folder as QUICKSTART_STATE"),

@@ -25,9 +25,7 @@ async def check_node(at: Surroundings) -> Sequence[Finding]:
     version = info.server.rpartition("/")[2]
     found = [ok("node", f"{url} answers: {info.server}, chain {info.chain or info.chain_id}")]
     if version != SDK_API_VERSION:
-        told = (
-            f"{url} runs {version or 'an unknown version'}, the SDK was built for {SDK_API_VERSION}; it may still work"
-        )
+        told = f"{url} runs {version or 'an unknown version'}, the SDK was built for {SDK_API_VERSION}"
         found.append(warning("node", told, "nothing while calls succeed; else update this program"))
     return found
 
