@@ -1,1 +1,1 @@
-"""What an operator asks: what was earned, is it running, why was a target lost, where are the gaps. Nothing here prints."""
+"""An operator's questions: what was earned, does it run, why was a target lost, where are gaps. Nothing here prints."""

@@ -90,8 +90,8 @@ class Accounts:
     """A wallet's money, in shannons; the sums of `epochs` are its own.
 
     `earned`: all that was paid out: rewards as submitter and as model owner, and incentives; `claimed`: of it, rewards
-    for our fills. `in_audit`, `claimable`: the submitter's share of open fills, to come when they are claimed. `bond_out`:
-    locked in open fills. `staked`: in models. `other`: received, sent, or moved by another program with this key.
+    for our fills. `in_audit`, `claimable`: the submitter's share of open fills, to come when they are claimed.
+    `bond_out`: locked in open fills. `staked`: in models. `other`: received, sent, or moved by others with this key.
     `balance`: what the coins must hold by the books; `chain_balance`: what they hold, None where the chain was not
     asked: then `epoch` is the ledger's last, and what is in audit by it may be claimable already.
     """
