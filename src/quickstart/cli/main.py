@@ -26,11 +26,13 @@ from quickstart.cli.arguments import (
     status_parser,
     stop_parser,
     submit_parser,
+    wallet_parser,
 )
 from quickstart.cli.desk_arguments import board_parser, review_parser, validators_parser
 from quickstart.cli.model_arguments import niches_parser, publish_parser, reveal_parser, train_parser
 from quickstart.cli.stopping import INTERRUPTED
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
+from quickstart.logs import hide_urls
 from quickstart.profiles import profile_named, using
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,11 @@ def validators() -> NoReturn:
 def plan() -> NoReturn:
     """`uv run plan`."""
     _end("planning", "run_plan", plan_parser().parse_args())
+
+
+def wallet() -> NoReturn:
+    """`uv run wallet`."""
+    _end("wallet", "run_wallet", wallet_parser().parse_args())
 
 
 def devnet() -> NoReturn:
@@ -196,4 +203,4 @@ def _log_to_stderr(verbose: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s" if verbose else "note: %(message)s",
         stream=sys.stderr,
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    hide_urls()

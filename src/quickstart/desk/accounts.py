@@ -14,6 +14,8 @@ from quickstart.units import DAYS, GIB
 STORAGE_DOLLARS_PER_GIB_MONTH = 0.023
 """List price of a bucket, as Amazon asks it (2026); R2 and most others ask less."""
 
+_ACCOUNTED = frozenset((*EARNED_ITEMS, *FEE_ITEMS, "bond_locked", "bond_returned", "stake"))
+
 AUDIT_EPOCHS = 2
 """A fill of epoch E is claimable from E + 2 on (`soma-protocol` §11.3)."""
 
@@ -172,7 +174,7 @@ def accounts(books: Books, chain: ChainAnswer | None, costs: Costs | None) -> Ac
         bond_lost=sum(one.bond_lost for one in told),
         fees=sum(one.fees for one in told),
         staked=-totals.get("stake", 0),
-        other=totals.get("received", 0) + totals.get("external", 0),
+        other=sum(amount for item, amount in totals.items() if item not in _ACCOUNTED),
         balance=sum(totals.values()),
         chain_balance=None if chain is None else chain.balance,
         open_fills=len(open_fills),
