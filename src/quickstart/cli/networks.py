@@ -57,7 +57,7 @@ def settings_for(arguments: argparse.Namespace, *, publishes: bool) -> Settings:
 
 
 def checked_url(option: str, text: str) -> str:
-    """The address that an option gives.
+    """An address as it is used; `option`: where it was given.
 
     Raises:
         UsageError: it is none.
