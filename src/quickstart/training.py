@@ -194,6 +194,7 @@ def devnet(steps: int = 40, windows: int = 120) -> None:
     _log_to_stdout()
     with TemporaryDirectory() as folder:
         options = ["--network=devnet", f"--state={folder}", f"--steps={steps}", f"--windows={windows}", "--workers=1"]
+        options += ["--batch=4", "--held-out=24"]
         if run_train(train_parser().parse_args(options)):
             raise RuntimeError("it was interrupted")
 

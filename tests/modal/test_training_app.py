@@ -143,6 +143,6 @@ def test_by_hand_and_on_the_embedded_network(tmp_path: Path) -> None:
     }
     with FakeModal(tmp_path, project=PROJECT, secrets=secrets, container_environment={"OMP_NUM_THREADS": "1"}) as it:
         argv = (sys.executable, "-m", "modal", "run", f"{APP}::devnet", "--steps", "6", "--windows", "8")
-        told = it.command(*argv, environment={"PYTHONPATH": str(SOURCE)}, timeout=240.0).stdout
+        told = it.command(*argv, environment={"PYTHONPATH": str(SOURCE)}, timeout=420.0).stdout
     assert "difference 0 shannons" in told
     assert "for the model's wins" in told

@@ -62,10 +62,15 @@ def check_urls(arguments: argparse.Namespace) -> None:
     """
     for option in ("rpc_url", "faucet_url", "admin_url"):
         if getattr(arguments, option) is not None:
-            setattr(arguments, option, _checked_url(option, getattr(arguments, option)))
+            setattr(arguments, option, checked_url(option, getattr(arguments, option)))
 
 
-def _checked_url(option: str, text: str) -> str:
+def checked_url(option: str, text: str) -> str:
+    """An address as it is used; `option`: where it was given.
+
+    Raises:
+        UsageError: it is none.
+    """
     try:
         return TypeAdapter(Url).validate_python(text)
     except ValidationError as error:
