@@ -8,10 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from quickstart.cli.arguments import CommandParser
-from quickstart.cli.following import ends_within, follow, has_ended
+from quickstart.cli.following import ends_within, follow
 from quickstart.cli.rendering import print_dry_action, print_json
 from quickstart.errors import EXIT_DONE, UsageError
-from quickstart.modal_app.account import modal_errors
+from quickstart.modal_app.account import has_ended, modal_errors
 from quickstart.modal_app.names import (
     APP,
     CLAIM,

@@ -10,7 +10,7 @@ from quickstart.cli.progress import PLAIN_EVERY_SECONDS
 from quickstart.cli.rendering import print_claim, print_json, print_result
 from quickstart.cli.stopping import interrupts_noted
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError, UnreachableError
-from quickstart.modal_app.account import modal_errors
+from quickstart.modal_app.account import has_ended, modal_errors
 from quickstart.modal_app.names import PROGRESS
 
 if TYPE_CHECKING:
@@ -48,25 +48,6 @@ def follow(
         print(f"{call.object_id} goes on on Modal; {leaving}", file=sys.stderr)
         return EXIT_DONE
     return _show(result, as_json=arguments.json)
-
-
-def has_ended(call: "modal.FunctionCall[Any]") -> bool:
-    """Whether a call is over, however it ended.
-
-    Raises:
-        modal.exception.Error: Modal does not answer, which says nothing about the call.
-    """
-    from modal import exception
-
-    try:
-        call.get(timeout=0)
-    except TimeoutError:  # the builtin: it is waiting or at work
-        return False
-    except (exception.ConnectionError, exception.ServiceError, exception.AuthError, exception.InternalError):
-        raise
-    except Exception:  # noqa: BLE001 - whatever the call itself raised, or Modal forgot: it has ended
-        return True
-    return True
 
 
 def ends_within(call: "modal.FunctionCall[Any]", seconds: float) -> bool:
