@@ -3,17 +3,19 @@
 import argparse
 import math
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from quickstart.errors import EXIT_USAGE
+from quickstart.errors import EXIT_DONE, EXIT_USAGE
 
 NO_RIVALRY = {"rivals": None, "rival_poll": None, "fault": None}
 """The embedded network as it is; only `submit` and `devnet` may make it less kind."""
 
 NETWORKS = ("devnet", "localnet")
 ENGINES = ("auto", "numpy", "torch")
+SHELLS = ("bash", "zsh", "fish")
 
 MOST_WINDOWS = 10_000_000
 MOST_LANES = 64
@@ -28,9 +30,29 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
+        self.add_argument("--version", action=_Version, help="show versions of program, SDK and protocol")
+        self.add_argument("--profile", metavar="NAME", help="use .env.NAME, with a wallet and state of its own")
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"error: {message}; `{self.prog} --help` lists what can be given\n")
+
+
+class _Version(argparse.Action):
+    """`--version`: found out when it is asked for, so that no other command pays for it."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        from quickstart.chain.protocol import PARAMETERS
+        from quickstart.chain.versions import installed_sdk
+
+        protocols = f"{min(PARAMETERS)} to {max(PARAMETERS)}"
+        told = f"quickstart {version('quickstart')}, soma-sdk {installed_sdk()}, protocol {protocols}"
+        sys.stdout.write(told + "\n")
+        parser.exit(EXIT_DONE)
 
 
 def submit_parser() -> CommandParser:
@@ -128,6 +150,17 @@ def plan_parser() -> CommandParser:
     parser.add_argument("--gpu-seconds", type=seconds, metavar="S", help="plan no more than this (default: all of it)")
     add_state_argument(parser)
     add_output_arguments(parser)
+    return parser
+
+
+def completion_parser() -> CommandParser:
+    parser = CommandParser(
+        "completion",
+        'Print a script that completes commands and options: `eval "$(uv run completion bash)"` in ~/.bashrc, the same '
+        "with zsh in ~/.zshrc, `uv run completion fish | source` in config.fish.",
+    )
+    parser.add_argument("shell", choices=SHELLS, help="whose script")
+    parser.set_defaults(verbose=False)
     return parser
 
 

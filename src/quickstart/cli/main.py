@@ -9,12 +9,14 @@ import logging
 import os
 import sqlite3
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from typing import NoReturn
 
 from quickstart.cli.arguments import (
     claim_parser,
     cleanup_parser,
+    completion_parser,
     create_secrets_parser,
     deploy_parser,
     devnet_parser,
@@ -28,6 +30,7 @@ from quickstart.cli.arguments import (
 from quickstart.cli.model_arguments import niches_parser, publish_parser, reveal_parser, train_parser
 from quickstart.cli.stopping import INTERRUPTED
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
+from quickstart.profiles import profile_named, using
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +102,11 @@ def create_secrets() -> NoReturn:
     _end("secrets", "run_create_secrets", create_secrets_parser().parse_args())
 
 
+def completion() -> NoReturn:
+    """`uv run completion`."""
+    _end("completion", "run_completion", completion_parser().parse_args())
+
+
 def deploy() -> NoReturn:
     """`uv run deploy`."""
     _end("cloud", "run_deploy", deploy_parser().parse_args())
@@ -127,7 +135,8 @@ def _end(module: str, command: str, arguments: argparse.Namespace) -> NoReturn:
 def _run(module: str, command: str, arguments: argparse.Namespace) -> int:
     """The command's exit code; every failure that was foreseen is one line."""
     try:
-        return int(getattr(import_module(f"quickstart.cli.{module}"), command)(arguments))
+        with using(profile_named(arguments.profile)) if arguments.profile else nullcontext():
+            return int(getattr(import_module(f"quickstart.cli.{module}"), command)(arguments))
     except QuickstartError as error:
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from quickstart.errors import NetworkError, SettingsError, UnreachableError, UsageError
+from quickstart.profiles import chosen
 
 NOTHING_DEPLOYED = (
     "nothing is deployed on Modal: run `uv run deploy` first; or run the loop on this machine with --local, "
@@ -125,6 +126,11 @@ def described(error: Exception) -> str:
 def _not_found(text: str) -> str:
     if "secret" in text.lower():
         return f"{text.rstrip('.')}: run `uv run create-secrets`"
+    if name := chosen().name:
+        return (
+            f"{text.rstrip('.')}: the profile {name} uses the Modal environment {name}: make it with "
+            f"`uv run modal environment create {name}`, then run `uv run deploy --profile {name}`"
+        )
     return NOTHING_DEPLOYED
 
 
