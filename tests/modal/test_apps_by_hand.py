@@ -21,6 +21,9 @@ from quickstart.modal_app import names
 from quickstart.submission.premises import Places
 from quickstart.submission.s3_lease import bucket_lease
 
+LATER = {"QUICKSTART_WINDOWS_PER_RUN": "8", "QUICKSTART_GPU": "H100", "QUICKSTART_MAX_CONTAINERS": "9"}
+"""Settings pushed to the secrets. GPUs are those of the deployment all the same."""
+
 
 @dataclass(frozen=True)
 class History:
@@ -37,7 +40,7 @@ class History:
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
-    with world(tmp_path_factory.mktemp("by-hand"), {**CAP, "QUICKSTART_WINDOWS_PER_RUN": "8"}, models=1) as it:
+    with world(tmp_path_factory.mktemp("by-hand"), {**CAP, **LATER}, models=1) as it:
         shown, run = it.run_interactively()
         two_epochs_later(it)
         it.standin.workspace.bill = bill()

@@ -67,8 +67,8 @@ def test_each_function_has_the_secrets_it_needs_and_no_other(app: dict[str, Any]
         f"{names.SCORER}.*": [],
         names.WEIGHTS: [],
         names.WINDOWS: [names.DATA_SECRET],
-        names.SUBMITTER: [names.SECRETS],
-        names.CLAIM: [names.SECRETS],
+        names.SUBMITTER: [names.SECRETS, None],
+        names.CLAIM: [names.SECRETS, None],
     }
 
 

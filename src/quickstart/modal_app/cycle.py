@@ -33,8 +33,8 @@ WALLET_NAMES = ("SOMA_SECRET_KEY", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_A
 
 
 def run_cycle(workplace: Workplace, *, until_exhausted: bool) -> dict[str, Any]:
-    """One cycle. `until_exhausted`: somebody waits for its end, which comes when nothing is left to do or node or bucket
-    cannot be reached; else it waits for new targets, and for both.
+    """One cycle. `until_exhausted`: somebody waits for its end, which comes when nothing is left to do, or node or
+    bucket cannot be reached; else it waits for new targets, and for both.
 
     Returns the run's summary, or `skipped` and why.
 
@@ -64,7 +64,7 @@ def run_cycle(workplace: Workplace, *, until_exhausted: bool) -> dict[str, Any]:
         if until_exhausted:
             return work()
         ends = time.monotonic() + working_seconds(time.time())
-        return _until_reached(work, ends, partial(_rest, workplace, stopped))
+        return until_reached(work, ends, partial(_rest, workplace, stopped))
     finally:
         _leave(workplace)
 
@@ -102,7 +102,7 @@ def _ask(workplace: Workplace, other: str) -> dict[str, Any] | None:
         withdraw(workplace.store, name)
 
 
-def _until_reached(
+def until_reached(
     work: Callable[[], dict[str, Any]], ends: float, rest: Callable[[str, float], bool]
 ) -> dict[str, Any]:
     """Does the work, again and again while node or bucket cannot be reached and it is before `ends` (monotonic clock).

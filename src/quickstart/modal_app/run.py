@@ -60,7 +60,11 @@ def run_session(workplace: Workplace, settings: Settings, plan: Plan, stopped: s
     wallet = Wallet.parse(settings.secret_key.get_secret_value())
     if settings.rpc_url and is_loopback(settings.rpc_url):
         workplace = replace(workplace, remote=trusting_private_hosts(workplace.remote))
-    spending = _spending(workplace, settings)
+    bill = Bill(
+        workplace.gpu_dollars_billed,
+        container_dollars_per_gpu_dollar(workplace.gpus, workplace.scorer_cores, workplace.scorer_memory_gib),
+    )
+    spending = Spending(workplace.store, tariff(workplace, settings), bill.dollars)
     storage = S3Storage(bucket)
     try:
         with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as state:
@@ -81,10 +85,10 @@ def run_session(workplace: Workplace, settings: Settings, plan: Plan, stopped: s
             result = asyncio.run(run.session(Endpoints(settings.rpc_url or TESTNET_RPC)))
     finally:
         storage.close()
-    return result | {"gpu": _told(spending)}
+    return result | {"gpu": gpu_costs(spending)}
 
 
-def _told(spending: Spending) -> dict[str, float | None] | None:
+def gpu_costs(spending: Spending) -> dict[str, float | None] | None:
     """What GPUs cost, or None where Modal does not say: a run has a result all the same."""
     try:
         return spending.summary()
@@ -93,13 +97,10 @@ def _told(spending: Spending) -> dict[str, float | None] | None:
         return None
 
 
-def _spending(workplace: Workplace, settings: Settings) -> Spending:
-    machine = (workplace.gpus, workplace.scorer_cores, workplace.scorer_memory_gib)
-    tariff = Tariff(
-        float(settings.gpu_dollars_per_day), container_dollars_per_second(*machine), workplace.overhead_seconds
-    )
-    bill = Bill(workplace.gpu_dollars_billed, container_dollars_per_gpu_dollar(*machine))
-    return Spending(workplace.store, tariff, bill.dollars)
+def tariff(workplace: Workplace, settings: Settings) -> Tariff:
+    """The day's cap as the settings have it, the prices of the GPUs that are deployed."""
+    price = container_dollars_per_second(workplace.gpus, workplace.scorer_cores, workplace.scorer_memory_gib)
+    return Tariff(float(settings.gpu_dollars_per_day), price, workplace.overhead_seconds)
 
 
 @dataclass(frozen=True, slots=True)

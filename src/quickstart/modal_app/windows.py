@@ -41,8 +41,8 @@ def new_windows(
     patience_seconds: float = PATIENCE_SECONDS,
     ask_seconds: float = ASK_SECONDS,
 ) -> None:
-    """Has the windows of this cycle cut, unless they are, and waits for them. Without them a cycle goes on all the same:
-    trouble is told in the log.
+    """Has the windows of this cycle cut, unless they are, and waits for them. Trouble with that is told in the log: a
+    cycle goes on without new windows.
 
     Raises:
         Exception: Modal failed before anything was begun.

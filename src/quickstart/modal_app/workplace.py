@@ -32,7 +32,8 @@ class Workplace:
 
     `gpu_dollars_billed`: Modal's own count for a day ("2026-11-23", UTC); a `QuickstartError` where it gives none.
 
-    `gpus`, `containers`: types and number of GPUs, as they were deployed: what there is to pay, whatever secrets say by now.
+    `gpus`, `containers`: types and number of GPUs as they were deployed: what there is to pay for, whatever the secrets
+    say by now.
 
     `scorer_cores`, `scorer_memory_gib`: of one scorer container; `overhead_seconds`: its start, and its idling at the
     end.
