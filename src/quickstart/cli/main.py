@@ -26,6 +26,7 @@ from quickstart.cli.arguments import (
     status_parser,
     stop_parser,
     submit_parser,
+    wallet_parser,
 )
 from quickstart.cli.model_arguments import niches_parser, publish_parser, reveal_parser, train_parser
 from quickstart.cli.stopping import INTERRUPTED
@@ -65,6 +66,11 @@ def status() -> NoReturn:
 def plan() -> NoReturn:
     """`uv run plan`."""
     _end("planning", "run_plan", plan_parser().parse_args())
+
+
+def wallet() -> NoReturn:
+    """`uv run wallet`."""
+    _end("wallet", "run_wallet", wallet_parser().parse_args())
 
 
 def devnet() -> NoReturn:

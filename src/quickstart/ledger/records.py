@@ -18,6 +18,7 @@ class IntentKind(StrEnum):
     COMMIT = "commit"
     REVEAL = "reveal"
     ADD_STAKE = "stake"
+    SWEEP = "sweep"
 
 
 class IntentStatus(StrEnum):
