@@ -201,6 +201,31 @@ def claim() -> dict[str, Any]:
             return told(error)
 
 
+@app.function(
+    name=names.UPKEEP,
+    image=images.cpu,
+    secrets=[secrets, deployed],
+    cpu=SUBMITTER_CORES,
+    memory=SUBMITTER_MEMORY_MIB,
+    volumes={str(BANK): bank_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
+    max_containers=1,
+    single_use_containers=True,
+    timeout=int(1 * HOURS),
+)
+def upkeep(what: str, dry_run: bool = False) -> dict[str, Any]:
+    """Makes the ledger on the volume again from chain and bucket, or removes published windows that are claimed."""
+    from quickstart.modal_app.account import own_failures
+    from quickstart.modal_app.cycle import WALLET_NAMES, told
+    from quickstart.modal_app.upkeep import run_upkeep
+
+    _log_to_stdout()
+    with own_failures():
+        try:
+            return run_upkeep(_workplace(), load_settings(*WALLET_NAMES, env_file=None), what, dry_run=dry_run)
+        except UsageError as error:
+            return told(error)
+
+
 @app.local_entrypoint()
 def run() -> None:
     """One run with live progress, which ends by itself."""

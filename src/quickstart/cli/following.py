@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from quickstart.cli.progress import PLAIN_EVERY_SECONDS
-from quickstart.cli.rendering import print_claim, print_json, print_result
+from quickstart.cli.rendering import print_claim, print_cleanup, print_json, print_rebuild, print_result
 from quickstart.cli.stopping import interrupts_noted
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError, UnreachableError
 from quickstart.modal_app.account import has_ended, modal_errors
@@ -67,6 +67,10 @@ def _show(result: dict[str, Any], *, as_json: bool) -> int:
         print(f"{'skipped':<9} {result['skipped']}")
     elif "error" in result:
         print("error: " + " ".join(str(result["error"]).split()), file=sys.stderr)
+    elif "fills_restored" in result:
+        print_rebuild(result)
+    elif "removed" in result:
+        print_cleanup(result)
     elif "windows" in result:
         print_result(result)
     else:
