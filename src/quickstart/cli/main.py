@@ -31,6 +31,7 @@ from quickstart.cli.arguments import (
 from quickstart.cli.model_arguments import niches_parser, publish_parser, reveal_parser, train_parser
 from quickstart.cli.stopping import INTERRUPTED
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
+from quickstart.logs import hide_urls
 from quickstart.profiles import profile_named, using
 
 log = logging.getLogger(__name__)
@@ -186,4 +187,4 @@ def _log_to_stderr(verbose: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s" if verbose else "note: %(message)s",
         stream=sys.stderr,
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    hide_urls()
