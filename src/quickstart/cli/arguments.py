@@ -25,6 +25,7 @@ MOST_WORKERS = 256
 MOST_EPOCHS = 10_000
 MOST_HITS = 1_000_000
 MOST_SEED = 2**63 - 1
+MOST_EPOCH = 2**53
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -142,7 +143,18 @@ def cleanup_parser() -> CommandParser:
 
 
 def status_parser() -> CommandParser:
-    parser = CommandParser("status", "What your wallets have filled and earned, from their ledgers.")
+    parser = CommandParser(
+        "status",
+        "What your wallets have filled and earned, and whether all is well: from their ledgers, the chain, and Modal, "
+        "as far as they answer.",
+    )
+    add = parser.add_argument
+    add("--epoch", type=whole(0, MOST_EPOCH), metavar="N", help="this epoch only")
+    add(
+        "--csv", action="store_true", help="print a line of money for each wallet and epoch, shannons, and nothing else"
+    )
+    add("--local", action="store_true", help="ask neither Modal nor a node: what the state folder says")
+    add("--rpc-url", metavar="URL", help="the node to ask (also QUICKSTART_RPC_URL)")
     add_state_argument(parser)
     add_output_arguments(parser)
     return parser
@@ -151,6 +163,21 @@ def status_parser() -> CommandParser:
 def plan_parser() -> CommandParser:
     parser = CommandParser("plan", "What to score and to cut next, by kind of data, and why; needs no network.")
     parser.add_argument("--gpu-seconds", type=seconds, metavar="S", help="plan no more than this (default: all of it)")
+    add_state_argument(parser)
+    add_output_arguments(parser)
+    return parser
+
+
+def doctor_parser() -> CommandParser:
+    parser = CommandParser(
+        "doctor",
+        "Look at everything that a run rests on, and say what mends what is wrong. Exit code 0, 2 with errors, with "
+        "--strict 1 with warnings.",
+    )
+    parser.add_argument("--rpc-url", metavar="URL", help="full node to look at (also QUICKSTART_RPC_URL)")
+    parser.add_argument("--local", action="store_true", help="the loop runs on this machine: leave Modal out")
+    parser.add_argument("--fix", action="store_true", help="mend what can be mended without losing or sending anything")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 with warnings too")
     add_state_argument(parser)
     add_output_arguments(parser)
     return parser
