@@ -148,8 +148,10 @@ def accounts(books: Books, chain: ChainAnswer | None, costs: Costs | None) -> Ac
         )
         for epoch, items in books.movements.items()
     }
-    for epoch in {fill.epoch for fill in books.fills} | dollars.keys():
-        mine = [fill for fill in books.fills if fill.epoch == epoch]
+    fills: dict[int, list[Fill]] = {epoch: [] for epoch in dollars}
+    for fill in books.fills:
+        fills.setdefault(fill.epoch, []).append(fill)
+    for epoch, mine in fills.items():
         open_ = sum(_share(fill, parameters) for fill in mine if fill.state is FillState.FILLED)
         settled = epoch + AUDIT_EPOCHS <= now
         epochs[epoch] = replace(
