@@ -167,6 +167,21 @@ def plan_parser() -> CommandParser:
     return parser
 
 
+def doctor_parser() -> CommandParser:
+    parser = CommandParser(
+        "doctor",
+        "Look at everything that a run rests on, and say what mends what is wrong. Exit code 0, 2 with errors, with "
+        "--strict 1 with warnings.",
+    )
+    parser.add_argument("--rpc-url", metavar="URL", help="full node to look at (also QUICKSTART_RPC_URL)")
+    parser.add_argument("--local", action="store_true", help="the loop runs on this machine: leave Modal out")
+    parser.add_argument("--fix", action="store_true", help="mend what can be mended without losing or sending anything")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 with warnings too")
+    add_state_argument(parser)
+    add_output_arguments(parser)
+    return parser
+
+
 def wallet_parser() -> CommandParser:
     from quickstart.cli.model_arguments import soma
 

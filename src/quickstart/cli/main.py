@@ -20,6 +20,7 @@ from quickstart.cli.arguments import (
     create_secrets_parser,
     deploy_parser,
     devnet_parser,
+    doctor_parser,
     fetch_parser,
     plan_parser,
     rebuild_parser,
@@ -83,6 +84,11 @@ def validators() -> NoReturn:
 def plan() -> NoReturn:
     """`uv run plan`."""
     _end("planning", "run_plan", plan_parser().parse_args())
+
+
+def doctor() -> NoReturn:
+    """`uv run doctor`."""
+    _end("doctor", "run_doctor", doctor_parser().parse_args())
 
 
 def wallet() -> NoReturn:
