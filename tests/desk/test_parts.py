@@ -24,7 +24,7 @@ from quickstart.desk.health import Reading, next_firing_ms
 from quickstart.desk.modal_side import costs, workplace
 from quickstart.desk.review import NextDollar, Records, review
 from quickstart.errors import SettingsError, UnreachableError
-from quickstart.ledger.records import EpochReport, Fate, Fill, FillState, Origin, Unfilled
+from quickstart.ledger.records import EpochReport, Fate, Fill, FillState, FillSum, Origin, Unfilled
 from quickstart.matching import Nearest
 from quickstart.submission.epoch_end import KEPT_UNFILLED, EpochEnd
 from quickstart.submission.sightings import Sightings
@@ -110,7 +110,12 @@ def fill(text: str, epoch: int, state: FillState = FillState.FILLED) -> Fill:
 
 BOOKS = Books(
     epoch=6,
-    fills=(fill("a", 3, FillState.CLAIMED), fill("b", 4, FillState.SLASHED), fill("c", 4), fill("d", 5)),
+    fills=(
+        FillSum(3, FillState.CLAIMED, REWARD, BOND, 1),
+        FillSum(4, FillState.SLASHED, REWARD, BOND, 1),
+        FillSum(4, FillState.FILLED, REWARD, BOND, 1),
+        FillSum(5, FillState.FILLED, REWARD, BOND, 1),
+    ),
     movements={
         3: {"received": 10**9, "fee_base": -1_000, "bond_locked": -BOND},
         4: {"fee_base": -2_000, "fee_operation": -30, "bond_locked": -2 * BOND, "swept": -500},

@@ -29,14 +29,12 @@ class Records:
 
     @classmethod
     def of(cls, ledger: Ledger, epoch: int) -> "Records":
-        fills = tuple(fill for fill in ledger.fills() if fill.epoch == epoch)
-        ours = {fill.target_id for fill in fills}
         return cls(
             epoch=epoch,
             report=next((report for report in ledger.epoch_reports() if report.epoch == epoch), None),
-            fills=fills,
-            submissions={one.target_id: one for one in ledger.submissions() if one.target_id in ours},
-            timings={one.target_id: one for one in ledger.timings(epoch) if one.target_id in ours},
+            fills=ledger.fills(epoch=epoch),
+            submissions={one.target_id: one for one in ledger.submissions(epoch)},
+            timings={one.target_id: one for one in ledger.timings(epoch, epoch)},
             unfilled=ledger.unfilled(epoch),
         )
 
