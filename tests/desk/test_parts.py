@@ -258,6 +258,8 @@ def test_a_review_counts_by_taker_model_and_source() -> None:
     (source,) = told.sources
     assert (source.fills, source.false_claims, source.paid, source.to_come, source.bond_lost) == (2, 1, 0, SHARE, BOND)
     text = markdown(told, "0x1")
+    assert [told.count(fate) for fate in (Fate.LOST, Fate.MISSED, Fate.FAR)] == [2, 0, 140]
+    assert "140 out of reach of the bank." in text and "and 138 more." in text
     assert "2 lost: somebody else was faster." in text
     assert "0.200" in text and "no safe window" in text
     assert "Nothing: all windows worth it are scored (30.0% of new targets are within reach)." in text
