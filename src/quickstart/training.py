@@ -85,6 +85,7 @@ def train(message: dict[str, Any]) -> dict[str, Any]:
     """Goes on with a run, or begins it. It parses what strangers published, and holds no wallet key."""
     import os
 
+    from quickstart.modal_app.account import own_failures
     from quickstart.modal_app.cycle import told
     from quickstart.modal_app.store import Section
     from quickstart.modal_app.trainer import TrainingPlace
@@ -106,10 +107,11 @@ def train(message: dict[str, Any]) -> dict[str, Any]:
             dollars_per_second=_dollars_per_second(),
             overhead_seconds=STARTUP_SECONDS,
         )
-        try:
-            return body(message, place)
-        except UsageError as error:
-            return told(error)
+        with own_failures():
+            try:
+                return body(message, place)
+            except UsageError as error:
+                return told(error)
 
 
 @app.function(
@@ -130,6 +132,7 @@ def tend() -> dict[str, Any]:
     """Once an hour: starts training, publishes what it came to. At 02:20 the submitter does not sign, and it has gone
     when that begins again at 03:00.
     """
+    from quickstart.modal_app.account import own_failures
     from quickstart.modal_app.cycle import told
     from quickstart.modal_app.tending import TendingPlace
     from quickstart.modal_app.tending import tend as body
@@ -144,10 +147,11 @@ def tend() -> dict[str, Any]:
         dollars_per_second=_dollars_per_second(),
         training_key=names.TRAINING,
     )
-    try:
-        return body(place)
-    except UsageError as error:
-        return told(error)
+    with own_failures():
+        try:
+            return body(place)
+        except UsageError as error:
+            return told(error)
 
 
 @app.function(
@@ -165,16 +169,18 @@ def tend() -> dict[str, Any]:
 )
 def reveal() -> dict[str, Any]:
     """Every quarter of an hour: reveals what is due."""
+    from quickstart.modal_app.account import own_failures
     from quickstart.modal_app.cycle import told
     from quickstart.modal_app.reveals import reveal as body
 
     _log_to_stdout()
-    try:
-        return body(_shared(LEDGERS, ledger_volume))
-    except UnreachableError:
-        raise  # a call that failed is seen on Modal's page
-    except UsageError as error:
-        return told(error)
+    with own_failures():
+        try:
+            return body(_shared(LEDGERS, ledger_volume))
+        except UnreachableError:
+            raise  # a call that failed is seen on Modal's page
+        except UsageError as error:
+            return told(error)
 
 
 @app.function(
@@ -242,7 +248,7 @@ def _shared(folder: Path, volume: modal.Volume) -> "Shared":
 
 def _is_at_work(call_id: str) -> bool:
     """Whether a function call waits or runs."""
-    from quickstart.cli.following import has_ended
+    from quickstart.modal_app.account import has_ended
 
     return not has_ended(modal.FunctionCall.from_id(call_id))
 

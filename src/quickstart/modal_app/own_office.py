@@ -1,21 +1,20 @@
 """The wallet's office in a container: lease in the bucket, ledger and vault on the volume, while it is open."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 
 import httpx
 
 from quickstart.chain.client import Endpoints
 from quickstart.chain.identity import service_info
 from quickstart.chain.keys import Wallet
-from quickstart.chain.lease import Lease
 from quickstart.chain.versions import SigningPermit
 from quickstart.errors import SettingsError
 from quickstart.ledger.snapshots import KeptLedger
+from quickstart.modal_app.ownership import LeaseThenReload
 from quickstart.modal_app.workplace import TESTNET_RPC, Shared
 from quickstart.settings import S3Settings, Settings
 from quickstart.submission.premises import Network, Places, Premises
@@ -48,31 +47,6 @@ class Owner:
         return Places.of(state, await service_info(self.endpoints.rpc), self.wallet)
 
 
-class _ThenReload:
-    """A lease after which a volume is brought up to date: whoever held it before may have changed what lies there."""
-
-    def __init__(self, lease: Lease, reload: Callable[[], None]) -> None:
-        self._lease = lease
-        self._reload = reload
-
-    def __enter__(self) -> "_ThenReload":
-        self._lease.__enter__()
-        try:
-            self._reload()
-        except BaseException:
-            self._lease.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lease.__exit__(kind, error, trace)
-
-    def held(self) -> bool:
-        return self._lease.held()
-
-
 @asynccontextmanager
 async def own_office(owner: Owner, ledgers: Shared, command: str) -> AsyncIterator[Office]:
     """Takes the wallet's lease; raises what `open_office` does."""
@@ -90,7 +64,7 @@ async def own_office(owner: Owner, ledgers: Shared, command: str) -> AsyncIterat
             return Vault(ledgers.folder / places.vault.relative_to(state), wallet, storage, client, ledgers.commit)
 
         premises = Premises(
-            lease=lambda places, command: _ThenReload(bucket_lease(owner.bucket, places, command), ledgers.reload),
+            lease=lambda places, command: LeaseThenReload(bucket_lease(owner.bucket, places, command), ledgers.reload),
             ledger=kept_ledger,
         )
         permit = SigningPermit(owner.settings.accepted_versions)

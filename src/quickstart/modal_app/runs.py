@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstart.chain.ids import Id32
+from quickstart.durable import write_durably
 from quickstart.errors import StateError
 
 ORDER, RESULT = "order.json", "result.json"
@@ -79,10 +80,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         StateError: the disk is full or refuses.
     """
-    draft = path.with_name(f".{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(content))
-        draft.replace(path)
+        write_durably(path, json.dumps(content).encode())
     except OSError as error:
         raise StateError(f"{path} cannot be written ({error.strerror})") from error

@@ -17,7 +17,7 @@ from quickstart.chain.client import NetworkReader, connect
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.own_models import ModelState, OwnModel
 from quickstart.errors import LeaseHeldError, UsageError
-from quickstart.executors.modal import Call
+from quickstart.modal_app.account import Call
 from quickstart.modal_app.cycle import WALLET_NAMES
 from quickstart.modal_app.messages import Message
 from quickstart.modal_app.names import DISARMED

@@ -20,7 +20,7 @@ from quickstart.modal_app.ownership import leave, take_over
 from quickstart.modal_app.runs import ORDER, RESULT, number_of, read_json, write_json
 from quickstart.modal_app.spending import Spending, Tariff
 from quickstart.modal_app.store import Store
-from quickstart.modal_app.uploads import open_uploaded, uploaded
+from quickstart.modal_app.uploads import names_of, open_uploaded
 from quickstart.modal_app.workplace import Shared
 from quickstart.settings import load_settings
 from quickstart.units import HOURS, SECONDS
@@ -109,7 +109,7 @@ def _go_on(message: Message, place: TrainingPlace, watch: "_Watch") -> Message:
     folder = place.runs.folder / message["run"]
     kept = read_json(folder / ORDER)
     if kept is None:
-        kept = message | {"folders": uploaded(place.uploads)}
+        kept = message | {"folders": names_of(place.uploads)}
         write_json(folder / ORDER, kept)
     rpc_url = message["rpc_url"]
     board = asyncio.run(_board(rpc_url)) if rpc_url else None

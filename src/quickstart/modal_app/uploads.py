@@ -9,7 +9,7 @@ from quickstart.data.window import Source
 from quickstart.settings import Settings
 
 
-def uploaded(sources: Path) -> list[str]:
+def names_of(sources: Path) -> list[str]:
     """Names of the folders that were put there with `modal volume put soma-bank FOLDER /sources/NAME`."""
     return sorted(path.name for path in sources.glob("*") if path.is_dir())
 

@@ -1,17 +1,14 @@
 """Published bytes in a local folder, which `file_server` serves: the storage of devnet and localnet."""
 
 import errno
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from filecmp import cmp
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from quickstart.chain.ids import Id32
+from quickstart.durable import copy_durably
 from quickstart.errors import StateError
 from quickstart.submission.storage import object_key
 
@@ -40,8 +37,10 @@ class FolderStorage:
 
     def _put(self, checksum: Id32, content: BinaryIO, is_wanted: Callable[[], bool]) -> str:
         try:
+            path = self._root / object_key(checksum)
             if is_wanted():
-                _write(self._root / object_key(checksum), content)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                copy_durably(path, content)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "its disk is full; free some space" if full else (error.strerror or str(error))
@@ -65,19 +64,3 @@ def _holds(path: Path, data: bytes) -> bool:
         return path.read_bytes() == data
     except FileNotFoundError:
         return False
-
-
-def _write(path: Path, content: BinaryIO) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            shutil.copyfileobj(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise

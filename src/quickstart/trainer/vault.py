@@ -8,9 +8,7 @@ name follows from that secret and from the commitment on the chain: whoever has 
 import base64
 import json
 import logging
-import os
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +25,7 @@ from quickstart.chain import bcs
 from quickstart.chain.ids import Id32, blake2b_256, format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.transactions import FloatVector, Manifest
+from quickstart.durable import write_durably
 from quickstart.errors import StateError, UnreachableError
 from quickstart.submission.storage import Storage, verify_public
 
@@ -86,7 +85,7 @@ class Vault:
         """
         sealed = seal(release, self._secret)
         path = self._path(release.key_commitment)
-        _write_durably(path, sealed)
+        _write(path, sealed)
         self._made_durable()
         self._open(path, release.key_commitment)
         url = self._storage.put(sealed, backup_name(self._secret, release.key_commitment))
@@ -107,7 +106,7 @@ class Vault:
             return self._open(path, key_commitment) if path.exists() else None
         release = open_sealed(sealed, self._secret, key_commitment)
         try:
-            _write_durably(path, sealed)
+            _write(path, sealed)
             self._made_durable()
         except StateError as error:  # what was found is worth half a stake, also where it cannot be kept once more
             log.error("%s", error)
@@ -194,21 +193,11 @@ def _derive(secret: bytes, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(secret)
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes) -> None:
     """Whole or not at all, readable by its owner only, and on the disk before this returns."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_durably(path, data)
     except OSError as error:
         raise StateError(
             f"{path} cannot be written ({error.strerror}); free disk space, or name another folder with --state"
