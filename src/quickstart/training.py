@@ -43,12 +43,13 @@ GPUS_NAME = "QUICKSTART_TRAINING_GPU"
 def _gpus() -> list[str]:
     """GPU types from the settings of whoever deploys; in a container those of the deployment, which it is told."""
     try:
-        return list(load_settings(env_file=Path(".env") if modal.is_local() else None).training_gpus)
+        settings = load_settings() if modal.is_local() else load_settings(env_file=None)
     except SettingsError as error:
         if not modal.is_local():  # its own functions say what is wrong with the secrets
             return ["H100"]
         sys.stderr.write(f"error: {error}\n")  # `modal deploy` imports this file: one line, and nothing is deployed
         sys.exit(EXIT_USAGE)
+    return list(settings.training_gpus)
 
 
 GPUS = _gpus()
