@@ -80,7 +80,7 @@ data_secret = modal.Secret.from_name(names.DATA_SECRET)
     single_use_containers=True,
     timeout=int(24 * HOURS),
     startup_timeout=int(15 * MINUTES),
-    retries=modal.Retries(max_retries=8, initial_delay=60.0, backoff_coefficient=1.0),
+    retries=modal.Retries(max_retries=3, initial_delay=60.0, backoff_coefficient=1.0),
 )
 def train(message: dict[str, Any]) -> dict[str, Any]:
     """Goes on with a run, or begins it. It parses what strangers published, and holds no wallet key."""

@@ -14,8 +14,8 @@ from quickstart.chain.board import Epoch
 from quickstart.chain.own_models import Commitment, ModelState, OwnModel
 from quickstart.chain.protocol import PARAMETERS
 from quickstart.chain.transactions import Manifest
-from quickstart.errors import StateError
-from quickstart.modal_app.runs import Run, latest_run, next_name, write_json
+from quickstart.errors import SourceError, StateError
+from quickstart.modal_app.runs import Run, latest_run, next_name, tidy, write_json
 from quickstart.modal_app.store import Section
 from quickstart.modal_app.tending import Publish, Situation, Train, Wait, decide, is_published
 from quickstart.modal_app.trainer import CAPPED, TrainingPlace, train, training_message
@@ -38,7 +38,7 @@ PENDING = Commitment(RELEASE.key_commitment, b"e" * 32, RELEASE.manifest, epoch=
 
 
 def situation(**changes: Any) -> Situation:
-    base = Situation(None, None, False, None, False, (), Epoch(7, 0, PARAMETERS[5], 1.0, 1), 10 * SOMA)
+    base = Situation(None, None, None, False, None, False, (), Epoch(7, 0, PARAMETERS[5], 1.0, 1), 10 * SOMA)
     return replace(base, **changes)
 
 
@@ -56,6 +56,8 @@ def situation(**changes: Any) -> Situation:
         ({"run": run_of(), "stake": 0}, "set QUICKSTART_MODEL_STAKE"),
         ({"run": run_of(), "stake": 0, "models": (ACTIVE,)}, Publish(run_of(), update=True)),
         ({"is_capped": True}, CAPPED),
+        ({"failed": "no token"}, "no token"),
+        ({"failed": "no token", "run": run_of()}, Publish(run_of(), update=False)),
         ({"run": run_of(), "at_work": "fc-1"}, "fc-1 is training"),
         ({"run": run_of(), "disarmed": "since noon"}, "since noon"),
     ],
@@ -87,6 +89,15 @@ def test_runs_follow_each_other_and_damage_is_told(tmp_path: Path) -> None:
     run = latest_run(tmp_path)
     assert run is not None
     assert (run.name, run.weights, run.is_better, next_name(run)) == ("run-00010", WEIGHTS, False, "run-00011")
+    for name in ("run-00002", "run-00009", "run-00010", "by-hand"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "model.safetensors").touch()
+    tidy(tmp_path, "run-00010")
+    left = {str(path.relative_to(tmp_path)) for name in ("checkpoints", "model.*") for path in tmp_path.rglob(name)}
+    assert left == {
+        *("run-00009/model.safetensors", "run-00010/model.safetensors", "by-hand/model.safetensors"),
+        *("run-00010/checkpoints", "by-hand/checkpoints"),
+    }
     (tmp_path / "run-00010" / "result.json").write_text("{")
     with pytest.raises(StateError, match="damaged"):
         latest_run(tmp_path)
@@ -125,7 +136,7 @@ class Machine:
         if what == "stopped":
             self.disarmed = "at noon"
 
-    def train(self, dollars: float, *, per_second: float = 0.0) -> Any:
+    def train(self, dollars: float, *, per_second: float = 0.0, run: str = "run-00001", source: str = "") -> Any:
         self.number += 1
         self.disarmed = None
         place = TrainingPlace(
@@ -142,7 +153,7 @@ class Machine:
             look_seconds=0.0,
         )
         message = training_message(
-            "run-00001", steps=6, dollars=dollars, source=None, rpc_url=self.rpc_url, owner=None, stake=SOMA
+            run, steps=6, dollars=dollars, source=source or None, rpc_url=self.rpc_url, owner=None, stake=SOMA
         )
         return train(message, place)
 
@@ -168,6 +179,9 @@ def test_a_run_cut_off_in_every_way_ends_as_if_it_had_not_been(rpc_url: str, tmp
         it.store.put("training/running", "fc-0")
         assert it.train(dollars) == {"skipped": "fc-0 is training"}
     it.store.pop("training/running")
+    with pytest.raises(SourceError):
+        it.train(5.0, run="by-hand", source=str(tmp_path / "nowhere"))
+    assert "nowhere" in it.store.get("training/failed")[1]
     told = it.train(0.0)
     assert (told["stopped_by"], told["finished"], it.committed) == (CAPPED, False, [])
     told = it.train(0.05, per_second=1.0)  # spent by the first step

@@ -6,6 +6,7 @@ is written last: where it is, the run is over.
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from quickstart.chain.ids import Id32
 from quickstart.durable import write_durably
 from quickstart.errors import StateError
+from quickstart.trainer.products import WEIGHTS
 
 ORDER, RESULT = "order.json", "result.json"
 _OF_THE_SCHEDULE = re.compile(r"run-(\d{5})")
@@ -57,6 +59,16 @@ def number_of(name: str) -> int:
     """A run's number, by which its data come in another order than the one's before; 0 for runs by hand."""
     matched = _OF_THE_SCHEDULE.fullmatch(name)
     return int(matched[1]) if matched else 0
+
+
+def tidy(root: Path, name: str) -> None:
+    """Takes away what no later run needs of those before `name`: checkpoints, and the models of all but the last."""
+    before = sorted(path for path in root.glob("run-*") if _OF_THE_SCHEDULE.fullmatch(path.name) and path.name < name)
+    if _OF_THE_SCHEDULE.fullmatch(name):
+        for folder in before:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        for folder in before[:-1]:
+            (folder / WEIGHTS).unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Mapping[str, Any] | None:

@@ -23,9 +23,9 @@ from quickstart.modal_app.messages import Message
 from quickstart.modal_app.names import DISARMED
 from quickstart.modal_app.own_office import Owner, own_office
 from quickstart.modal_app.runs import Run, latest_run, next_name
-from quickstart.modal_app.spending import Spending, Tariff
+from quickstart.modal_app.spending import Spending, Tariff, today
 from quickstart.modal_app.store import Section, Store
-from quickstart.modal_app.trainer import CAPPED, training_message
+from quickstart.modal_app.trainer import CAPPED, FAILED, training_message
 from quickstart.modal_app.workplace import Shared
 from quickstart.settings import load_settings
 from quickstart.submission.s3_storage import S3Storage
@@ -69,11 +69,13 @@ Action: TypeAlias = Train | Publish | Wait
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What `decide` looks at. `run`: the newest; `is_published`: its model is on the chain, revealed or to be.
-    `at_work`: the training call that waits or runs. `stake`: shannons that may be staked on a first model.
+    `at_work`: the training call that waits or runs; `failed`: why one came to nothing today. `stake`: shannons that
+    may be staked on a first model.
     """
 
     disarmed: str | None
     at_work: str | None
+    failed: str | None
     is_capped: bool
     run: Run | None
     is_published: bool
@@ -91,6 +93,8 @@ def decide(now: Situation) -> Action:
     run = now.run
     if run is not None and run.is_better and not now.is_published:
         return _publishing(run, now)
+    if now.failed is not None:
+        return Wait(f"training failed today: {now.failed}")
     if now.is_capped:
         return Wait(CAPPED)
     return Train(next_name(run) if run is None or run.result is not None else run.name)
@@ -153,10 +157,12 @@ def tend(place: TendingPlace) -> dict[str, Any]:
     run = latest_run(place.runs.folder)
     tariff = Tariff(dollars, place.dollars_per_second, 0.0)
     epoch, models, releases = asyncio.run(_look(owner, place.ledgers))
+    day, reason = place.training.get(FAILED, ("", ""))
     action = decide(
         Situation(
             disarmed=place.store.get(DISARMED, None),
             at_work=_at_work(place),
+            failed=reason if day == today() else None,
             is_capped=Spending(place.training, tariff, lambda day: None).capped,
             run=run,
             is_published=run is not None and is_published(run.weights, releases, models),

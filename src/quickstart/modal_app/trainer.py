@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from quickstart.chain.addresses import is_loopback
 from quickstart.chain.board import Board
 from quickstart.chain.client import Endpoints, NetworkReader, connect
+from quickstart.errors import UnreachableError, UsageError
 from quickstart.modal_app.messages import Message
 from quickstart.modal_app.ownership import leave, take_over
-from quickstart.modal_app.runs import ORDER, RESULT, number_of, read_json, write_json
-from quickstart.modal_app.spending import Spending, Tariff
+from quickstart.modal_app.runs import ORDER, RESULT, number_of, read_json, tidy, write_json
+from quickstart.modal_app.spending import Spending, Tariff, today
 from quickstart.modal_app.store import Store
 from quickstart.modal_app.uploads import names_of, open_uploaded
 from quickstart.modal_app.workplace import Shared
@@ -35,6 +36,9 @@ HELD_OUT_WINDOWS = 256
 LOOK_SECONDS = 10 * SECONDS
 LONGEST_SECONDS = 23 * HOURS
 """Modal ends an attempt after 24 hours; the next one goes on."""
+
+FAILED = "failed"
+"""Key of the store: (day, why) of a training that only a person can mend; it is not tried again on that day."""
 
 CAPPED = "the day's dollars for training are spent (QUICKSTART_TRAINING_DOLLARS_PER_DAY)"
 TIME_OVER = "its time is over, the next call goes on"
@@ -91,8 +95,14 @@ def train(message: Message, place: TrainingPlace) -> Message:
         tariff = Tariff(message["dollars"], place.dollars_per_second, place.overhead_seconds)
         watch = _Watch(place, Spending(place.store, tariff, lambda day: None))
         result: Message = {"run": message["run"], "finished": False}
-        if not watch.must_stop():
-            result |= _go_on(message, place, watch)
+        try:
+            if not watch.must_stop():
+                result |= _go_on(message, place, watch)
+        except UnreachableError:
+            raise  # another hour may do better
+        except UsageError as error:
+            place.store.put(FAILED, (today(), str(error)))
+            raise
         watch.look()
         return result | {"stopped_by": watch.reason, "dollars_today": round(watch.spending.dollars, 4)}
     finally:
@@ -111,6 +121,7 @@ def _go_on(message: Message, place: TrainingPlace, watch: "_Watch") -> Message:
     if kept is None:
         kept = message | {"folders": names_of(place.uploads)}
         write_json(folder / ORDER, kept)
+        tidy(place.runs.folder, message["run"])
     rpc_url = message["rpc_url"]
     board = asyncio.run(_board(rpc_url)) if rpc_url else None
     order = _order({**kept, "stake": message["stake"]}, folder, place.uploads, board)
