@@ -165,7 +165,7 @@ def tend() -> dict[str, Any]:
     schedule=modal.Cron("7,22,37,52 * * * *"),
     max_containers=1,
     single_use_containers=True,
-    timeout=int(12 * MINUTES),
+    timeout=int(7 * MINUTES),
     startup_timeout=int(5 * MINUTES),
 )
 def reveal() -> dict[str, Any]:

@@ -147,8 +147,8 @@ class World:
     def stop_cycle(self) -> None:
         self.client(f"state.put({names.DISARMED!r}, 'by the test'); answer = None")
 
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + PATIENCE_SECONDS
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+        end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
                 raise TimeoutError(f"{what}: {self.standin.log_of(names.SUBMITTER)[-3000:]}")

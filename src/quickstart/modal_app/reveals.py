@@ -23,8 +23,8 @@ from quickstart.units import HOURS, MINUTES
 
 log = logging.getLogger(__name__)
 
-TRYING_SECONDS = 8 * MINUTES
-"""How long one call tries; the next one goes on."""
+TRYING_SECONDS = 5 * MINUTES
+"""How long one call tries; the next one goes on. That of 02:52 does not hold the lease when the submitter begins."""
 
 
 def reveal(ledgers: Shared) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import httpx
-
 from quickstart.chain.board import Epoch
 from quickstart.chain.client import NetworkReader, connect
 from quickstart.chain.ids import Id32, format_id
@@ -28,11 +26,10 @@ from quickstart.modal_app.store import Section, Store
 from quickstart.modal_app.trainer import CAPPED, FAILED, training_message
 from quickstart.modal_app.workplace import Shared
 from quickstart.settings import load_settings
-from quickstart.submission.s3_storage import S3Storage
 from quickstart.trainer.office import publish
 from quickstart.trainer.products import read_product
 from quickstart.trainer.publication import Create, next_step
-from quickstart.trainer.vault import Release, Vault
+from quickstart.trainer.vault import Release, releases_in
 from quickstart.units import SHANNONS_PER_SOMA, format_soma
 
 log = logging.getLogger(__name__)
@@ -176,7 +173,7 @@ def tend(place: TendingPlace) -> dict[str, Any]:
         case Wait(reason):
             return {"waiting": reason}
         case Train(name):
-            stake = max((model.stake for model in models), default=0)
+            stake = max((model.stake for model in models if model.state is ModelState.ACTIVE), default=0)
             message = training_message(
                 name,
                 steps=settings.training_steps,
@@ -205,9 +202,7 @@ async def _look(owner: Owner, ledgers: Shared) -> tuple[Epoch, tuple[OwnModel, .
     rpc_url = owner.endpoints.rpc
     epoch, models = await NetworkReader(await connect(owner.endpoints), rpc_url).own_models(owner.wallet.address)
     places = await owner.places(ledgers.folder)
-    with httpx.Client() as client:
-        vault = Vault(places.vault, owner.wallet, S3Storage(owner.bucket), client)
-        return epoch, models, tuple(vault.releases())
+    return epoch, models, tuple(releases_in(places.vault, owner.wallet.secret))
 
 
 async def _publish(owner: Owner, place: TendingPlace, run: Run, stake: int, *, update: bool) -> dict[str, Any]:

@@ -16,9 +16,12 @@ from quickstart.errors import DataUnreadableError
 from quickstart.ledger.records import AlarmKind
 from quickstart.submission.alarms import Alarms, now_ms
 from quickstart.submission.custody import AGAIN_AFTER_MS, CHECK_EVERY_MS
-from quickstart.submission.storage import PIECE_BYTES, verify_range
+from quickstart.submission.storage import verify_range
+from quickstart.units import KIB
 
 log = logging.getLogger(__name__)
+
+LOOK_BYTES = 64 * KIB
 
 
 def manifests_of(models: Iterable[OwnModel]) -> tuple[Manifest, ...]:
@@ -44,10 +47,10 @@ def due(manifests: Iterable[Manifest], checked_ms: Mapping[str, tuple[int, bool]
 
 
 def trouble_with(manifest: Manifest, client: httpx.Client) -> str | None:
-    """Why others cannot read a model's file; None if they can. What is read is the last piece, as validators read it: a
-    file that is named by its checksum does not change, it is lost, cut off or closed.
+    """Why others cannot read a model's file; None if they can. What is read is its end alone, in a piece as validators
+    do: a file that is named by its checksum does not change, it is lost, cut off or closed.
     """
-    first = max(manifest.size // 2, manifest.size - PIECE_BYTES)
+    first = max(manifest.size // 2, manifest.size - LOOK_BYTES)
     try:
         verify_range(manifest.url, first, manifest.size, client=client)
     except DataUnreadableError as error:

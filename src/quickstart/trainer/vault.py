@@ -114,9 +114,7 @@ class Vault:
 
     def releases(self) -> Iterator[Release]:
         """All that this disk has; damaged ones are left out."""
-        for path in sorted(self._folder.glob("*.sealed")):
-            with suppress(StateError, ValueError):
-                yield self._open(path, bytes.fromhex(path.stem))
+        return releases_in(self._folder, self._secret)
 
     def _fetch_backup(self, key_commitment: Id32) -> bytes | None:
         url = self._storage.public_url(backup_name(self._secret, key_commitment))
@@ -134,12 +132,23 @@ class Vault:
         return self._folder / f"{key_commitment.hex()}.sealed"
 
     def _open(self, path: Path, key_commitment: Id32) -> Release:
-        try:
-            return open_sealed(path.read_bytes(), self._secret, key_commitment)
-        except OSError as error:
-            raise StateError(f"{path} cannot be read ({error.strerror}); mend its permissions") from error
-        except StateError as error:
-            raise StateError(f"{path}: {error}") from error
+        return _open(path, self._secret, key_commitment)
+
+
+def releases_in(folder: Path, wallet_secret: bytes) -> Iterator[Release]:
+    """The releases that a vault's folder holds; damaged ones, and those of other wallets, are left out."""
+    for path in sorted(folder.glob("*.sealed")):
+        with suppress(StateError, ValueError):
+            yield _open(path, wallet_secret, bytes.fromhex(path.stem))
+
+
+def _open(path: Path, wallet_secret: bytes, key_commitment: Id32) -> Release:
+    try:
+        return open_sealed(path.read_bytes(), wallet_secret, key_commitment)
+    except OSError as error:
+        raise StateError(f"{path} cannot be read ({error.strerror}); mend its permissions") from error
+    except StateError as error:
+        raise StateError(f"{path}: {error}") from error
 
 
 def new_key() -> bytes:
