@@ -14,7 +14,6 @@ from typing import Any
 
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lease import Holder
-from quickstart.cli.following import has_ended
 from quickstart.cli.networks import checked_url
 from quickstart.cli.rendering import print_json
 from quickstart.cli.shared_devnet import served_by_other
@@ -239,7 +238,7 @@ def _ask_modal(settings: Settings, copies: Path) -> ModalAnswer:
     from quickstart.submitter import SCORER_CORES, SCORER_MEMORY_GIB
 
     dollars = container_dollars_per_second(settings.gpus, SCORER_CORES, SCORER_MEMORY_GIB)
-    return ask_modal(copies, now_ms(), dollars, has_ended)
+    return ask_modal(copies, now_ms(), dollars)
 
 
 def _accounts_document(money: Accounts) -> dict[str, Any]:

@@ -307,5 +307,6 @@ class Driver:
         with suppress(TimeoutError, QuickstartError):  # a review can do without; the next epoch cannot wait
             async with asyncio.timeout(TAKERS_SECONDS):
                 for target in gone:
-                    told.append(taken(target, await self._reader.target(target.target_id)))
+                    contents = await self._reader.target(target.target_id)
+                    told.append(taken(target, contents))
         self._writer.ledger.note_unfilled(told)
