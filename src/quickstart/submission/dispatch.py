@@ -105,9 +105,9 @@ class Dispatch:
         elif isinstance(action, Submit):
             coin = self._outbox.pool.reserve(board.epoch.parameters.submission_cost(WINDOW_BYTES))
             if coin is not None:
-                kind, details = self._submission(action.candidate, coin, board)
-                self.submitting.add(kind.target_id)
-                self._start(self._submit(kind, coin, board.epoch.number, details))
+                claim, details = self._submission(action.candidate, coin, board)
+                self.submitting.add(claim.target_id)
+                self._start(self._submit(claim, coin, board.epoch.number, details))
         elif isinstance(action, MakeClaim):
             coin = self._outbox.pool.reserve(action.claim.fee)
             if coin is not None:

@@ -126,7 +126,10 @@ class Driver:
             self._reveals.watch(number)
             if clock.now() - started >= INDEX_LAG_SECONDS:
                 self._take_listed_claims()
+            board = self._watch.board
             candidates = await self._match()
+            if self._watch.board.epoch is not board.epoch or self._watch.board.models is not board.models:
+                continue  # other rules, or other weights, than what was matched
             actions = decide(self._situation(candidates, policy, started), policy)
             self._meter.show(self._watch.board, self._dispatch.in_flight)
             if actions and isinstance(actions[0], EndEpoch):

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from quickstart import clock
@@ -207,7 +208,7 @@ class Outbox:
         lags behind what made it so.
         """
         for coin in intent.coins:
-            if await _answered(lambda coin=coin: self._reader.previous_transaction(coin.coin_id)) == intent.digest:
+            if await _answered(partial(self._reader.previous_transaction, coin.coin_id)) == intent.digest:
                 return True
         if refusal.reason is not RefusalReason.STALE_COIN:
             return False
