@@ -144,11 +144,12 @@ class Driver:
         return reason
 
     async def await_epoch(self) -> None:
-        """Waits until the board shows another epoch than now, or `stop` is called."""
+        """Waits until the board shows another epoch than now, which has begun, or `stop` is called."""
         number = self._watch.board.epoch.number
+        self._watch.hurry()
         while self._watch.board.epoch.number == number and not self._stopping:
-            await self._watch.refresh()
-            await asyncio.sleep(TICK_SECONDS)
+            self._watch.raise_failures()
+            await self._pause()
 
     async def _match(self) -> Mapping[Id32, tuple[Candidate, ...]]:
         """What is safe to send for each target, open or expected, the latest first: others may not know it yet."""
