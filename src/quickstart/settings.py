@@ -26,12 +26,13 @@ from quickstart.chain.keys import parse_secret_key
 from quickstart.data.filter_names import DEFAULT_FILTERS, FILTERS
 from quickstart.errors import KeyFormatError, SettingsError
 from quickstart.modal_app.prices import GPU_DOLLARS_PER_SECOND
+from quickstart.profiles import ENV_FILE, chosen
 from quickstart.units import SHANNONS_PER_SOMA
 
 log = logging.getLogger(__name__)
 
-ENV_FILE = Path(".env")
-REMEDY = "set it in the environment or in .env (copy .env.example to .env and fill it in)"
+KEY_NAME = "SOMA_SECRET_KEY"
+STATE_NAME = "QUICKSTART_STATE"
 
 NO_FILTERS = "none"
 
@@ -135,7 +136,7 @@ class Settings(BaseSettings):
 
     secret_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
         default=None,
-        validation_alias="SOMA_SECRET_KEY",
+        validation_alias=KEY_NAME,
         description="The wallet's secret key: 64 hex digits, somaprivkey1..., or base58 or base64.",
     )
     hf_token: SecretStr | None = Field(
@@ -176,7 +177,7 @@ class Settings(BaseSettings):
     )
     state: Folder = Field(
         default_factory=lambda: user_data_path("soma-quickstart"),
-        validation_alias="QUICKSTART_STATE",
+        validation_alias=STATE_NAME,
         description="Folder for bank, ledger and cached weights; by default the user's data folder.",
     )
     source: str | None = Field(
@@ -280,7 +281,7 @@ class Settings(BaseSettings):
         if public_url is None:
             host = urlsplit(self.s3_endpoint_url or "").hostname or ""
             if host.endswith(_R2_SUFFIX):
-                raise SettingsError("missing: S3_PUBLIC_URL (an R2 bucket is not public at its endpoint); " + REMEDY)
+                raise SettingsError("missing: S3_PUBLIC_URL (an R2 bucket is not public at its endpoint); " + remedy())
             public_url = (
                 f"{self.s3_endpoint_url}/{self.s3_bucket}"
                 if self.s3_endpoint_url
@@ -303,7 +304,7 @@ class Settings(BaseSettings):
         values = {row.name: getattr(self, row.attribute) for row in settings_table()}
         missing = [name for name in names if values[name] is None]
         if missing:
-            raise SettingsError(f"missing: {', '.join(missing)}; {REMEDY}")
+            raise SettingsError(f"missing: {', '.join(missing)}; {remedy()}")
 
 
 S3_NAMES = ("S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
@@ -337,12 +338,47 @@ def settings_table() -> tuple[SettingRow, ...]:
     return tuple(rows)
 
 
+def remedy() -> str:
+    """Where a variable is set, for a message."""
+    file = chosen().env_file
+    return f"set it in the environment or in {file} (copy .env.example to {file} and fill it in)"
+
+
 def load_settings(*required: str, env_file: Path | None = ENV_FILE) -> Settings:
-    """Reads the environment, and `env_file` for what is not set there.
+    """Reads the environment, and `env_file` for what is not set there. `.env` stands for the chosen profile's file.
 
     Raises:
         SettingsError: names every malformed variable and every missing one of `required`, in one line.
     """
+    if env_file == ENV_FILE and chosen().name:
+        env_file = chosen().env_file
+        _refuse_another_wallet(env_file)
+        settings = _load(required, env_file)
+        return settings.model_copy(update={"state": _state_of_profile(settings.state, env_file)})
+    return _load(required, env_file)
+
+
+def _refuse_another_wallet(env_file: Path) -> None:
+    """The environment wins over a file; a key left in it must not sign for a profile that is another wallet's."""
+    if not env_file.exists():
+        raise SettingsError(
+            f"{env_file} is not there: copy .env.example to {env_file} and fill it in, or make it with "
+            f"`uv run wallet new --profile {chosen().name}`"
+        )
+    exported = environ.get(KEY_NAME)
+    if exported and exported != dotenv_values(env_file).get(KEY_NAME):
+        raise SettingsError(
+            f"{KEY_NAME} is set in the environment and would be used instead of that of {env_file}: unset it"
+        )
+
+
+def _state_of_profile(state: Path, env_file: Path) -> Path:
+    """The folder that the profile's own file names, or a part of the one that all share."""
+    own = dotenv_values(env_file).get(STATE_NAME) and not environ.get(STATE_NAME)
+    return state if own else chosen().state(state)
+
+
+def _load(required: tuple[str, ...], env_file: Path | None) -> Settings:
     problems: list[str] = []
     if env_file is not None:
         problems += _env_file_problems(env_file)
@@ -365,7 +401,7 @@ def load_settings(*required: str, env_file: Path | None = ENV_FILE) -> Settings:
     missing = [name for name in required if name not in malformed and not raw_value(name, env_file)]
     if missing and malformed:
         problems.insert(0, f"missing: {', '.join(missing)}")
-    raise SettingsError(f"{'; '.join(problems)}; {REMEDY}") from None
+    raise SettingsError(f"{'; '.join(problems)}; {remedy()}") from None
 
 
 def _env_file_problems(env_file: Path) -> Iterator[str]:
@@ -399,6 +435,8 @@ def _tell_of_readers(path: Path) -> None:
 
 def raw_value(name: str, env_file: Path | None = ENV_FILE) -> str:
     """A variable as it was written, unchecked: from the environment, else from `env_file`; empty if in neither."""
+    if env_file == ENV_FILE:
+        env_file = chosen().env_file
     written: str | None = None
     if env_file is not None:
         with suppress(OSError, UnicodeDecodeError):  # `load_settings` says so

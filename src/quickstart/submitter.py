@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import modal
 
 from quickstart.errors import EXIT_USAGE, NetworkError, QuickstartError, SettingsError, UsageError
+from quickstart.logs import hide_urls
 from quickstart.modal_app import images, names
 from quickstart.settings import load_settings
 from quickstart.units import GIB, HOURS, MINUTES
@@ -291,4 +292,4 @@ def _gpu_dollars_billed(day: str) -> float:
 
 def _log_to_stdout() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    hide_urls()

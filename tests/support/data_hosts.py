@@ -169,6 +169,7 @@ class HubStandIn:
 
     def __init__(self, repositories: dict[str, Repository], latency: float = 0.0) -> None:
         self.repositories = repositories
+        self.without_commits: set[str] = set()
         self._versions: dict[tuple[str, str], Repository] = {}
         self._remember()
         self.content = Host(self._content, latency)
@@ -204,6 +205,8 @@ class HubStandIn:
         token = headers.get("Authorization", "").removeprefix("Bearer ")
         if token and token not in (GOOD_TOKEN, NEW_TOKEN):
             return _refusal(401, None, "Invalid credentials in Authorization header")
+        if name in self.without_commits:
+            return _refusal(404, "RevisionNotFound", "Invalid rev id: main")
         repository = self.repositories.get(name)
         if repository is None:
             known = (404, "Repository not found") if token else (401, "Invalid username or password.")

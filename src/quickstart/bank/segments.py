@@ -48,7 +48,7 @@ def open_root(root: Path) -> None:
     """Creates the bank's folder, or checks that this program knows its format.
 
     Raises:
-        StateError: the folder is of a newer version, damaged, not writable, or the disk is full.
+        StateError: the folder is of another version, damaged, not writable, or the disk is full.
     """
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -63,9 +63,12 @@ def open_root(root: Path) -> None:
     except (ValueError, KeyError, TypeError) as error:
         raise StateError(f"{root / _FORMAT_FILE} is damaged: restore it or name another state folder") from error
     if found != FORMAT:
-        raise StateError(
-            f"the bank {root} has format {found}, this program knows {FORMAT}: update it, or name another state folder"
+        mend = (
+            "an older version made it: move that folder away, and its windows are cut and scored anew"
+            if isinstance(found, int) and found < FORMAT
+            else "update the program, or name another state folder"
         )
+        raise StateError(f"{root} has format {found}, this program knows {FORMAT}: {mend}")
 
 
 def write_file(root: Path, path: Path, parts: Sequence[bytes | memoryview]) -> None:

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import base58
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -94,6 +94,11 @@ class Wallet:
         from soma_sdk import Keypair
 
         return Keypair.from_secret_key(self.secret)
+
+    def encoded(self) -> str:
+        """The key itself, as `somaprivkey1...`, whose checksum finds typing errors. For its owner's eyes only."""
+        keypair: Any = self.keypair()
+        return str(keypair.to_encoded())
 
     def sign(self, transaction_bytes: bytes) -> bytes:
         """Signed transaction (§3 "signed tx") of encoded `TransactionData`. Nothing else here signs.

@@ -3,17 +3,21 @@
 import argparse
 import math
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from quickstart.errors import EXIT_USAGE
+from quickstart.errors import EXIT_DONE, EXIT_USAGE
+from quickstart.units import SHANNONS_PER_SOMA
 
 NO_RIVALRY = {"rivals": None, "rival_poll": None, "fault": None}
 """The embedded network as it is; only `submit` and `devnet` may make it less kind."""
 
 NETWORKS = ("devnet", "localnet")
 ENGINES = ("auto", "numpy", "torch")
+WALLET_ACTIONS = ("new", "import", "show", "sweep", "backup", "restore")
+SHELLS = ("bash", "zsh", "fish")
 
 MOST_WINDOWS = 10_000_000
 MOST_LANES = 64
@@ -28,9 +32,29 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
+        self.add_argument("--version", action=_Version, help="show versions of program, SDK and protocol")
+        self.add_argument("--profile", metavar="NAME", help="use .env.NAME, with a wallet and state of its own")
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"error: {message}; `{self.prog} --help` lists what can be given\n")
+
+
+class _Version(argparse.Action):
+    """`--version`: found out when it is asked for, so that no other command pays for it."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        from quickstart.chain.protocol import PARAMETERS
+        from quickstart.chain.versions import installed_sdk
+
+        protocols = f"{min(PARAMETERS)} to {max(PARAMETERS)}"
+        told = f"quickstart {version('quickstart')}, soma-sdk {installed_sdk()}, protocol {protocols}"
+        sys.stdout.write(told + "\n")
+        parser.exit(EXIT_DONE)
 
 
 def submit_parser() -> CommandParser:
@@ -128,6 +152,41 @@ def plan_parser() -> CommandParser:
     parser.add_argument("--gpu-seconds", type=seconds, metavar="S", help="plan no more than this (default: all of it)")
     add_state_argument(parser)
     add_output_arguments(parser)
+    return parser
+
+
+def wallet_parser() -> CommandParser:
+    from quickstart.cli.model_arguments import soma
+
+    parser = CommandParser(
+        "wallet",
+        "The wallet's key: make a new one, take one in (a key or a mnemonic phrase, from a file or typed), show its "
+        "address, back it up encrypted, restore it; or sweep what it does not need to a cold address. The key is kept "
+        "in .env and never overwritten. The SDK makes no mnemonic phrases: the backup is what there is to keep.",
+    )
+    add_network_arguments(parser)
+    add = parser.add_argument
+    add("what", choices=WALLET_ACTIONS, help="what to do")
+    add("file", type=Path, nargs="?", metavar="FILE", help="of import, backup and restore")
+    add("--key", action="store_true", help="with show: the secret key too")
+    add("--to", metavar="ADDRESS", help="with sweep: where to send, 64 hexadecimal digits")
+    add("--keep", type=soma, default=SHANNONS_PER_SOMA, metavar="SOMA", help="with sweep: what stays (default 1)")
+    add("--passphrase-file", type=Path, metavar="FILE", help="with backup and restore: its first line (default: ask)")
+    add("--yes", action="store_true", help="with sweep: do not ask")
+    add_dry_run_argument(parser, "with sweep: show what would be sent; sign and send nothing")
+    add_output_arguments(parser)
+    parser.set_defaults(detach=False, seed=0)
+    return parser
+
+
+def completion_parser() -> CommandParser:
+    parser = CommandParser(
+        "completion",
+        'Print a script that completes commands and options: `eval "$(uv run completion bash)"` in ~/.bashrc, the same '
+        "with zsh in ~/.zshrc, `uv run completion fish | source` in config.fish.",
+    )
+    parser.add_argument("shell", choices=SHELLS, help="whose script")
+    parser.set_defaults(verbose=False)
     return parser
 
 

@@ -37,7 +37,7 @@ CANCEL_SECONDS = 60.0
 CLAIM_SECONDS = 600.0
 """How long `submit` waits for a claim that is at work: there is one signer."""
 
-EVERYWHERE = frozenset({"json", "verbose", "detach", "network", "local", "rpc_url"})
+EVERYWHERE = frozenset({"json", "verbose", "profile", "detach", "network", "local", "rpc_url"})
 """Options that a command takes also when it runs on Modal, or that say that it does not."""
 
 

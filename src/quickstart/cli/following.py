@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from quickstart.cli.progress import PLAIN_EVERY_SECONDS
-from quickstart.cli.rendering import print_claim, print_json, print_result
+from quickstart.cli.rendering import print_claim, print_json, print_result, result_code
 from quickstart.cli.stopping import interrupts_noted
-from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError, UnreachableError
+from quickstart.errors import EXIT_DONE, QuickstartError, UnreachableError
 from quickstart.modal_app.account import modal_errors
 from quickstart.modal_app.names import PROGRESS
 
@@ -90,9 +90,7 @@ def _show(result: dict[str, Any], *, as_json: bool) -> int:
         print_result(result)
     else:
         print_claim(result)
-    if "error" in result:
-        return int(result.get("exit_code", EXIT_USAGE))
-    return EXIT_FAILED if result.get("interrupted") else EXIT_DONE
+    return result_code(result)
 
 
 def _wait(

@@ -9,12 +9,14 @@ import logging
 import os
 import sqlite3
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from typing import NoReturn
 
 from quickstart.cli.arguments import (
     claim_parser,
     cleanup_parser,
+    completion_parser,
     create_secrets_parser,
     deploy_parser,
     devnet_parser,
@@ -24,10 +26,13 @@ from quickstart.cli.arguments import (
     status_parser,
     stop_parser,
     submit_parser,
+    wallet_parser,
 )
 from quickstart.cli.model_arguments import niches_parser, publish_parser, reveal_parser, train_parser
 from quickstart.cli.stopping import INTERRUPTED
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
+from quickstart.logs import hide_urls
+from quickstart.profiles import profile_named, using
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,11 @@ def status() -> NoReturn:
 def plan() -> NoReturn:
     """`uv run plan`."""
     _end("planning", "run_plan", plan_parser().parse_args())
+
+
+def wallet() -> NoReturn:
+    """`uv run wallet`."""
+    _end("wallet", "run_wallet", wallet_parser().parse_args())
 
 
 def devnet() -> NoReturn:
@@ -99,6 +109,11 @@ def create_secrets() -> NoReturn:
     _end("secrets", "run_create_secrets", create_secrets_parser().parse_args())
 
 
+def completion() -> NoReturn:
+    """`uv run completion`."""
+    _end("completion", "run_completion", completion_parser().parse_args())
+
+
 def deploy() -> NoReturn:
     """`uv run deploy`."""
     _end("cloud", "run_deploy", deploy_parser().parse_args())
@@ -127,7 +142,8 @@ def _end(module: str, command: str, arguments: argparse.Namespace) -> NoReturn:
 def _run(module: str, command: str, arguments: argparse.Namespace) -> int:
     """The command's exit code; every failure that was foreseen is one line."""
     try:
-        return int(getattr(import_module(f"quickstart.cli.{module}"), command)(arguments))
+        with using(profile_named(arguments.profile)) if arguments.profile else nullcontext():
+            return int(getattr(import_module(f"quickstart.cli.{module}"), command)(arguments))
     except QuickstartError as error:
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -171,4 +187,4 @@ def _log_to_stderr(verbose: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s" if verbose else "note: %(message)s",
         stream=sys.stderr,
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    hide_urls()

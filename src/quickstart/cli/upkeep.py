@@ -12,14 +12,14 @@ from quickstart.chain.identity import service_info
 from quickstart.chain.keys import Wallet
 from quickstart.cli.cloud import on_modal
 from quickstart.cli.commands import premises
-from quickstart.cli.networks import BUCKET_NAMES, KEY_NAME, network, settings_for, storage, wallet_for
+from quickstart.cli.networks import KEY_NAME, network, settings_for, storage, wallet_for
 from quickstart.cli.rendering import NOTHING_SENT, print_cleanup, print_json, print_rebuild
 from quickstart.cli.state import open_state
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, SettingsError, UsageError
 from quickstart.modal_app.account import modal_errors
 from quickstart.modal_app.belongings import belongings, remove
 from quickstart.modal_app.workplace import TESTNET_RPC
-from quickstart.settings import Settings, load_settings
+from quickstart.settings import Settings, load_settings, publishing_names
 from quickstart.submission.premises import Places
 from quickstart.submission.s3_lease import LEASES, PROBE, bucket_lease, lease_key
 from quickstart.submission.s3_storage import S3Storage
@@ -95,7 +95,7 @@ def _remove_all(arguments: argparse.Namespace) -> int:
     """
     if not on_modal(arguments):
         raise UsageError("--all is about Modal and the bucket: leave out --local, --network and --rpc-url")
-    settings = load_settings(KEY_NAME, *BUCKET_NAMES)
+    settings = load_settings(KEY_NAME, *publishing_names())
     if settings.s3 is None or settings.secret_key is None:
         raise SettingsError("missing: the bucket or the key")
     wallet = Wallet.parse(settings.secret_key.get_secret_value())

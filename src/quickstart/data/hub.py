@@ -63,6 +63,8 @@ class Hub:
                     repository, lambda: self._api.dataset_info(repository, revision=revision, timeout=TIMEOUT)
                 )
             except RevisionNotFoundError:
+                if revision is None:
+                    raise SourceError(f"{self._page(repository)} has no commit: see that page in a browser") from None
                 return self.facts(repository)
             self._facts[repository, revision] = RepositoryFacts(info.sha or "", _declared(info.card_data))
         return self._facts[repository, revision]

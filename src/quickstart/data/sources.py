@@ -53,9 +53,21 @@ def open_source(text: str, settings: Settings) -> Source:
     return _Opener(settings).open(text.strip())
 
 
+def open_sources(names: Sequence[str], settings: Settings) -> tuple[Source, ...]:
+    """The sources of these names, else the one that the settings name, else Python's library. They share one hub and
+    one archive.
+
+    Raises:
+        SourceError: a name does not say enough.
+    """
+    opener = _Opener(settings)
+    return tuple(opener.open(name.strip()) for name in names or [settings.source or DEFAULT_SOURCE])
+
+
 def is_of_this_machine(text: str) -> bool:
     """Whether a name means files here, which another machine does not have."""
-    head = text.strip().partition(":")[0]
+    text = text.strip()
+    head = text.partition(":")[0]
     if text.startswith("mixture:"):
         return any(is_of_this_machine(name) for name, _ in _weights(text.removeprefix("mixture:")))
     return not text.startswith("parquet:s3://") and (text.startswith(LOCAL) or head not in _OPENERS)
@@ -211,7 +223,9 @@ def _weights(text: str) -> list[tuple[str, float]]:
     """
     found = []
     for item in (DEFAULT_MIXTURE if text == "default" else text).split(";"):
-        name, _, weight = item.strip().partition("=")
+        name, _, weight = item.strip().rpartition("=")  # a path may hold one too
+        if not name:
+            name, weight = weight, ""
         try:
             value = float(weight or 1)
         except ValueError:

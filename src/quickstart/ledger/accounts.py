@@ -81,6 +81,10 @@ def account(intent: Intent, effects: Effects, owner: Id32) -> Account:
             stake = int(intent.details["stake"])
             candidates[gas[0].coin_id] = [gas_balance - stake]
             movements = (Movement("stake", -stake),)
+        elif intent.kind is IntentKind.SWEEP:
+            amount = int(intent.details["amount"])
+            candidates[gas[0].coin_id] = [gas_balance - amount]
+            movements = (Movement("swept", -amount),)
     changes = proven_changes(effects, owner, candidates)
     if intent.kind in _RECEIPTS:
         # The stake's receipt is ours too, and no coin.

@@ -15,6 +15,7 @@ from quickstart.ledger.records import (
     Alarm,
     AlarmKind,
     EpochReport,
+    Fate,
     Fill,
     FillState,
     Intent,
@@ -25,6 +26,7 @@ from quickstart.ledger.records import (
     Published,
     Submission,
     Timing,
+    Unfilled,
 )
 from quickstart.ledger.schema import connect
 
@@ -235,6 +237,14 @@ class Ledger:
         rows = self._rows("SELECT item, SUM(amount) AS total FROM movements GROUP BY item ORDER BY item")
         return {row["item"]: row["total"] for row in rows}
 
+    def movements(self) -> Mapping[int, Mapping[str, int]]:
+        """Shannons by epoch and item; over all epochs they are `totals`."""
+        rows = self._rows("SELECT epoch, item, SUM(amount) AS total FROM movements GROUP BY epoch, item")
+        found: dict[int, dict[str, int]] = {}
+        for row in rows:
+            found.setdefault(row["epoch"], {})[row["item"]] = row["total"]
+        return found
+
     # -- fills
 
     def add_fills(self, fills: Iterable[Fill]) -> None:
@@ -292,6 +302,21 @@ class Ledger:
 
     def epoch_reports(self) -> tuple[EpochReport, ...]:
         return tuple(EpochReport(**dict(row)) for row in self._rows("SELECT * FROM epochs ORDER BY epoch"))
+
+    def note_unfilled(self, targets: Iterable[Unfilled]) -> None:
+        """Keeps targets that an epoch left unfilled; of one that is kept already, what is told now."""
+        names = tuple(Unfilled.__dataclass_fields__)
+        query = f"INSERT OR REPLACE INTO unfilled ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+        with self._transaction() as database:
+            database.executemany(query, [tuple(getattr(target, name) for name in names) for target in targets])
+
+    def unfilled(self, epoch: int) -> tuple[Unfilled, ...]:
+        """Of one epoch: lost ones first, then missed ones, each by how near the bank came."""
+        query = (
+            "SELECT * FROM unfilled WHERE epoch = ? "
+            "ORDER BY fate = 'far', fate, distance IS NULL, distance - distance_threshold, target_id"
+        )
+        return tuple(Unfilled(**{**dict(row), "fate": Fate(row["fate"])}) for row in self._rows(query, epoch))
 
     def latest_epoch(self) -> int:
         """The latest epoch anything of ours happened in or was reported for; 0 for an empty ledger."""

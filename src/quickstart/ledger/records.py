@@ -18,6 +18,7 @@ class IntentKind(StrEnum):
     COMMIT = "commit"
     REVEAL = "reveal"
     ADD_STAKE = "stake"
+    SWEEP = "sweep"
 
 
 class IntentStatus(StrEnum):
@@ -129,6 +130,37 @@ class EpochReport:
     lost: int
     missed: int
     ended_by: str
+
+
+class Fate(StrEnum):
+    """What became of a target we did not fill: `LOST` to somebody faster, `MISSED` though the bank could fill it, or
+    too `FAR` from everything in the bank.
+    """
+
+    LOST = "lost"
+    MISSED = "missed"
+    FAR = "far"
+
+
+@dataclass(frozen=True, slots=True)
+class Unfilled:
+    """A target of one epoch that we did not fill, as its end showed it. Thresholds and distances are of `1 - cosine`.
+
+    `distance`: of the nearest window with a safe winner, its certified error added, and `model` that winner; None where
+    the bank has none. `open_ms`: from its birth, or our first sight of it, until it left the board; None if it did not.
+    `taker` and `taker_model`: who filled it and with which model, None where the chain was not asked.
+    """
+
+    target_id: Id32
+    epoch: int
+    fate: Fate
+    distance_threshold: float
+    reward: int
+    distance: float | None = None
+    model: Id32 | None = None
+    open_ms: int | None = None
+    taker: Id32 | None = None
+    taker_model: Id32 | None = None
 
 
 class AlarmKind(StrEnum):

@@ -143,6 +143,22 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX bonds_by_state ON fills (state, bond);
     DROP INDEX fills_by_state;
     """,
+    # What a review tells of targets we did not get: how near the bank came, and who was how fast.
+    """
+    CREATE TABLE unfilled (
+        target_id BLOB PRIMARY KEY,
+        epoch INTEGER NOT NULL,
+        fate TEXT NOT NULL CHECK (fate IN ('lost', 'missed', 'far')),
+        distance_threshold REAL NOT NULL,
+        reward INTEGER NOT NULL,
+        distance REAL,
+        model BLOB,
+        open_ms INTEGER,
+        taker BLOB,
+        taker_model BLOB
+    ) STRICT;
+    CREATE INDEX unfilled_by_epoch ON unfilled (epoch);
+    """,
 )
 
 

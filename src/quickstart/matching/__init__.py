@@ -1,7 +1,7 @@
 """Which windows of the bank fill which targets, how safely, and what the bank could fill at all."""
 
 from quickstart.matching.coverage import coverage
-from quickstart.matching.fillable import fillable
+from quickstart.matching.fillable import Nearest, fillable, nearest
 from quickstart.matching.matcher import Matcher
 from quickstart.matching.values import Candidate, Matches, MatchTarget
 
@@ -10,6 +10,8 @@ __all__ = [
     "MatchTarget",
     "Matcher",
     "Matches",
+    "Nearest",
     "coverage",
     "fillable",
+    "nearest",
 ]

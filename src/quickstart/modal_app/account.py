@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from quickstart.errors import NetworkError, SettingsError, UnreachableError, UsageError
+from quickstart.profiles import chosen
 
 NOTHING_DEPLOYED = (
     "nothing is deployed on Modal: run `uv run deploy` first; or run the loop on this machine with --local, "
@@ -51,6 +52,11 @@ def modal_errors() -> Iterator[None]:
 def _not_found(text: str) -> str:
     if "secret" in text.lower():
         return f"{text.rstrip('.')}: run `uv run create-secrets`"
+    if name := chosen().name:
+        return (
+            f"{text.rstrip('.')}: the profile {name} uses the Modal environment {name}: make it with "
+            f"`uv run modal environment create {name}`, then run `uv run deploy --profile {name}`"
+        )
     return NOTHING_DEPLOYED
 
 

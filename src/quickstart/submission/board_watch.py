@@ -304,6 +304,7 @@ class BoardWatch:
             if origin is not Origin.LISTED:
                 self._news.opened(event.target.target_id)
         elif isinstance(event, TargetFilled):
+            self.sightings.left(event.target_id, _now_ms())
             if origin is not Origin.LISTED:  # what a listing leaves out may be in the next one
                 self._news.left(event.target_id)
         else:

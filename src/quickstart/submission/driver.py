@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,8 @@ from quickstart.chain.ids import Id32
 from quickstart.chain.protocol import Parameters
 from quickstart.chain.treasury import fee_of, plan
 from quickstart.data.window import WINDOW_BYTES
-from quickstart.ledger.records import EpochReport, IntentKind, IntentStatus
+from quickstart.errors import QuickstartError
+from quickstart.ledger.records import Fate, IntentKind, IntentStatus, Unfilled
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.matching.values import Candidate
 from quickstart.submission.actions import EndEpoch, Policy, Situation
@@ -22,6 +23,7 @@ from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
 from quickstart.submission.claims import Claim, worth_claiming
 from quickstart.submission.custody import Custody
 from quickstart.submission.dispatch import Dispatch
+from quickstart.submission.epoch_end import EpochEnd, taken
 from quickstart.submission.loop import decide
 from quickstart.submission.outbox import Outbox
 from quickstart.submission.progress import ProgressMeter, Reporter
@@ -32,6 +34,10 @@ from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.trainer.reveal_desk import RevealDesk
 
 TICK_SECONDS = 0.05
+
+TAKERS_SECONDS = 5.0
+MOST_TAKERS = 32
+"""Lost targets whose winners are asked for at the end of an epoch: enough to see who, and no delay for the next."""
 
 EPOCH_OVER = "epoch_over"
 INTERRUPTED = "interrupted"
@@ -280,20 +286,27 @@ class Driver:
         if board.epoch.number != number and self._watch.ended is not None:
             board, seen, seen_count = self._watch.ended
         ledger = self._writer.ledger
-        filled = {fill.target_id for fill in ledger.fills() if fill.epoch == number}
-        failed = ledger.failed_subjects(IntentKind.SUBMIT, number)
-        could = await self._desk.fillable({**seen, **board.targets}.values(), board) | filled
-        left = could - filled - failed
-        still_open = left & board.targets.keys()
-        ledger.report_epoch(
-            EpochReport(
-                epoch=number,
-                distance_threshold=board.epoch.distance_threshold,
-                targets_seen=max(seen_count, len(seen.keys() | filled)),
-                fillable=len(could),
-                filled=len(filled),
-                lost=len(failed | (left - still_open)),
-                missed=len(still_open),
-                ended_by=reason,
-            )
+        end = EpochEnd(
+            board=board,
+            seen=seen,
+            seen_count=seen_count,
+            nearest=await self._desk.nearest({**seen, **board.targets}.values(), board),
+            filled={fill.target_id for fill in ledger.fills() if fill.epoch == number},
+            failed=ledger.failed_subjects(IntentKind.SUBMIT, number),
+            ended_by=reason,
         )
+        ledger.report_epoch(end.report())
+        unfilled = end.unfilled(self._watch.sightings)
+        ledger.note_unfilled(unfilled)
+        await self._note_takers(unfilled)
+
+    async def _note_takers(self, unfilled: Iterable[Unfilled]) -> None:
+        """Who was faster, of the nearest that were lost: as many as the node tells in a few seconds."""
+        lost = [target for target in unfilled if target.fate is Fate.LOST][:MOST_TAKERS]
+        if self._stopping or self._reader.is_away:
+            return
+        with suppress(TimeoutError, QuickstartError):  # a review can do without; the next epoch cannot wait
+            async with asyncio.timeout(TAKERS_SECONDS):
+                for target in lost:
+                    told = taken(target, await self._reader.target(target.target_id))
+                    self._writer.ledger.note_unfilled([told])

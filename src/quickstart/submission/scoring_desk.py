@@ -13,7 +13,7 @@ from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.transactions import Manifest
 from quickstart.executors.base import Executor, ScoreAnswer, ScoreFailed, ScoreRequest
 from quickstart.matching.coverage import coverage
-from quickstart.matching.fillable import fillable
+from quickstart.matching.fillable import Nearest, nearest
 from quickstart.matching.matcher import Matcher
 from quickstart.matching.values import Candidate, Matches, MatchTarget
 from quickstart.planning import Outlook, Spent
@@ -215,10 +215,10 @@ class ScoringDesk:
             return 0.0
         return await asyncio.to_thread(coverage, self.view(), names, board.epoch.distance_threshold, COVERAGE_SEED)
 
-    async def fillable(self, targets: Iterable[OpenTarget], board: Board) -> frozenset[Id32]:
-        """By brute force, independent of the matcher: the targets this bank could have filled."""
+    async def nearest(self, targets: Iterable[OpenTarget], board: Board) -> Mapping[Id32, Nearest]:
+        """By brute force, independent of the matcher: how near this bank comes to each target, as far as it does."""
         wanted = self.match_targets(targets, board)
-        return frozenset(await asyncio.to_thread(fillable, self.view(), wanted))
+        return await asyncio.to_thread(nearest, self.view(), wanted)
 
 
 def _weights(models: Mapping[Id32, ActiveModel]) -> dict[Id32, Id32]:

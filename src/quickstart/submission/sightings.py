@@ -13,7 +13,8 @@ KEPT = 4096
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """One target's times, ms since 1970. `birth_ms` is the chain's clock, None where no checkpoint told it;
-    `known_ms` and `matched_ms` (None: nothing fits it yet) are ours. `order`: how many became known before it.
+    `known_ms`, `matched_ms` (None: nothing fits it yet) and `left_ms` (None: it is open) are ours. `order`: how many
+    became known before it.
     """
 
     origin: Origin
@@ -21,6 +22,13 @@ class Sighting:
     order: int
     birth_ms: int | None = None
     matched_ms: int | None = None
+    left_ms: int | None = None
+
+    @property
+    def open_ms(self) -> int | None:
+        """How long it was open; None while it is."""
+        since = self.known_ms if self.birth_ms is None else min(self.birth_ms, self.known_ms)
+        return None if self.left_ms is None else max(0, self.left_ms - since)
 
     def timing(self, target_id: Id32, signed_ms: int, landed_ms: int) -> Timing:
         """With when our submission was signed and executed. A birth after the sighting: the chain's clock is ahead."""
@@ -63,6 +71,11 @@ class Sightings:
         """Notes that something fits a known target; only the first time counts."""
         if (seen := self._seen.get(target_id)) is not None and seen.matched_ms is None:
             self._seen[target_id] = replace(seen, matched_ms=now_ms)
+
+    def left(self, target_id: Id32, now_ms: int) -> None:
+        """Notes that a known target is open no more; only the first time counts."""
+        if (seen := self._seen.get(target_id)) is not None and seen.left_ms is None:
+            self._seen[target_id] = replace(seen, left_ms=now_ms)
 
 
 def forget_oldest(table: dict[Id32, Any], most: int) -> None:
