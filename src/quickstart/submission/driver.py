@@ -19,7 +19,7 @@ from quickstart.ledger.writer import LedgerWriter
 from quickstart.matching.values import Candidate
 from quickstart.submission.actions import EndEpoch, Policy, Situation
 from quickstart.submission.alarms import Alarms, watch_versions
-from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
+from quickstart.submission.board_watch import FASTEST_POLL_SECONDS, INDEX_LAG_SECONDS, BoardWatch
 from quickstart.submission.claims import Claim, worth_claiming
 from quickstart.submission.custody import Custody
 from quickstart.submission.dispatch import Dispatch
@@ -152,10 +152,9 @@ class Driver:
     async def await_epoch(self) -> None:
         """Waits until the board shows another epoch than now, which has begun, or `stop` is called."""
         number = self._watch.board.epoch.number
-        self._watch.hurry()
         while self._watch.board.epoch.number == number and not self._stopping:
-            self._watch.raise_failures()
-            await self._pause()
+            await self._watch.refresh()
+            await asyncio.sleep(FASTEST_POLL_SECONDS)
 
     async def _match(self) -> Mapping[Id32, tuple[Candidate, ...]]:
         """What is safe to send for each target, open or expected, the latest first: others may not know it yet."""
