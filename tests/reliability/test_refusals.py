@@ -91,7 +91,7 @@ def test_a_run_whose_first_split_never_left_goes_on(world: Simulation) -> None:
             world.node.dead_until = world.loop.time() + 3.0
 
     world.node.note = dead_at_the_first_split  # type: ignore[method-assign]
-    world.pass_time(30.0)
+    world.pass_time(8.0)
     assert any("split: refuse after" in event for event in world.node.events)
     assert world.run is not None and world.ended_by is None
     assert world.books().counts(IntentKind.SPLIT)[IntentStatus.LANDED] >= 1
