@@ -47,7 +47,7 @@ class Owner:
 
     def desk(self, copies: ModelCopies | None = None) -> RevealDesk:
         own = self.own
-        return RevealDesk(own.wallet.address, own.reader, self.vault, own.outbox, own.ledger, copies)
+        return RevealDesk(own.wallet.address, own.reader, self.vault, own.outbox, own.ledger, copies=copies)
 
     def office(self) -> SigningOffice:
         """What commands sign with."""

@@ -22,7 +22,6 @@ from quickstart.ledger.ledger import ConflictError
 from quickstart.ledger.records import IntentKind, IntentStatus
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.scoring.weights import decrypt
-from quickstart.submission.alarms import Alarms
 from quickstart.submission.folder_storage import FolderStorage
 from quickstart.submission.storage import Publisher, object_key
 from quickstart.trainer.copies import ModelCopies, due, manifests_of
@@ -537,7 +536,7 @@ def test_what_others_must_be_able_to_read_and_when_it_is_read() -> None:
 def test_weights_that_others_cannot_read_are_an_alarm_until_they_can(live: LiveDevnet, tmp_path: Path) -> None:
     with model_owner(live, tmp_path) as owner:
         now = 10**12
-        copies = ModelCopies(owner.client, Alarms(LedgerWriter(owner.own.ledger)), lambda: now)
+        copies = ModelCopies(owner.client, LedgerWriter(owner.own.ledger), lambda: now)
 
         def open_alarms() -> list[str]:
             return [alarm.message for alarm in owner.own.ledger.alarms() if alarm.cleared_ms is None]
@@ -569,3 +568,9 @@ def test_weights_that_others_cannot_read_are_an_alarm_until_they_can(live: LiveD
             now += 300_000
             live.run(look())
             assert open_alarms() == []
+        path.unlink()
+        now += 6 * 3_600_000
+        live.run(look())
+        assert open_alarms()
+        live.run(copies.check(()))  # its model is out of play
+        assert open_alarms() == []

@@ -14,6 +14,7 @@ from quickstart.chain.own_models import OwnModel
 from quickstart.chain.transactions import Manifest
 from quickstart.errors import DataUnreadableError
 from quickstart.ledger.records import AlarmKind
+from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.alarms import Alarms, now_ms
 from quickstart.submission.custody import AGAIN_AFTER_MS, CHECK_EVERY_MS
 from quickstart.submission.storage import verify_range
@@ -61,22 +62,28 @@ def trouble_with(manifest: Manifest, client: httpx.Client) -> str | None:
 class ModelCopies:
     """Looks after them for one wallet. `clock`: ms since 1970."""
 
-    def __init__(self, client: httpx.Client, alarms: Alarms, clock: Callable[[], int] = now_ms) -> None:
+    def __init__(self, client: httpx.Client, writer: LedgerWriter, clock: Callable[[], int] = now_ms) -> None:
         self._client = client
-        self._alarms = alarms
+        self._ledger = writer.ledger
+        self._alarms = Alarms(writer, clock)
         self._clock = clock
         self._checked_ms: dict[str, tuple[int, bool]] = {}
 
     async def check(self, models: Iterable[OwnModel]) -> None:
         """Reads what is due. What others cannot read is an alarm, which is over as soon as they can again."""
-        for manifest in due(manifests_of(models), self._checked_ms, self._clock()):
+        manifests = manifests_of(models)
+        needed = {manifest.url for manifest in manifests}
+        for alarm in self._ledger.alarms():
+            if alarm.kind is AlarmKind.WEIGHTS_UNREADABLE and alarm.cleared_ms is None and alarm.subject not in needed:
+                await self._alarms.clear(alarm.kind, alarm.subject)  # out of play, perhaps since an earlier run
+        for manifest in due(manifests, self._checked_ms, self._clock()):
             trouble = await asyncio.to_thread(trouble_with, manifest, self._client)
             self._checked_ms[manifest.url] = self._clock(), trouble is None
             if trouble is None:
-                await self._alarms.clear(AlarmKind.UNREADABLE, manifest.url)
+                await self._alarms.clear(AlarmKind.WEIGHTS_UNREADABLE, manifest.url)
             else:
                 await self._alarms.ring(
-                    AlarmKind.UNREADABLE,
+                    AlarmKind.WEIGHTS_UNREADABLE,
                     manifest.url,
                     f"others cannot read the weights of a model of ours: {trouble}; mend the bucket, or its stake is "
                     "at risk",

@@ -259,7 +259,7 @@ async def open_office(
             outbox=outbox,
             vault=vault,
             publisher=Publisher(storage, client),
-            reveals=RevealDesk(wallet.address, reader, vault, outbox, ledger, ModelCopies(client, Alarms(writer))),
+            reveals=RevealDesk(wallet.address, reader, vault, outbox, ledger, copies=ModelCopies(client, writer)),
             scratch=places.root,
         )
         await office.count_coins()
