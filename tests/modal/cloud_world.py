@@ -33,6 +33,9 @@ PATIENCE_SECONDS = 180.0
 
 SCORER = f"{names.SCORER}.*"
 WINDOWS, SHARDS, MODELS = 32, 8, 2
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Threads that wait for each other on a busy machine take ten times as long."""
+
 BONDS = 30
 CAP = {"QUICKSTART_BOND_CAP": "0.002"}
 """Room for thirty bonds at a time."""
@@ -207,9 +210,7 @@ def world(
         }
         both = {names.SECRETS: secrets, names.DATA_SECRET: {"HF_TOKEN": "token"}}
         standin = stack.enter_context(
-            FakeModal(
-                folder, project=PROJECT, secrets=both, idle_seconds=30.0, container_environment={"OMP_NUM_THREADS": "1"}
-            )
+            FakeModal(folder, project=PROJECT, secrets=both, idle_seconds=30.0, container_environment=ONE_THREAD)
         )
         it = World(chain, standin, S3Settings("windows", "id", "secret", endpoint, f"{endpoint}/windows"), app)
         it.deploy()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_world import PROJECT, SOMA, SOURCE, World, world
+from cloud_world import ONE_THREAD, PROJECT, SOMA, SOURCE, World, world
 from fakemodal import FakeModal
 
 from quickstart.chain.ids import format_id
@@ -144,7 +144,7 @@ def test_by_hand_and_on_the_embedded_network(tmp_path: Path) -> None:
         names.SECRETS: dict.fromkeys(("SOMA_SECRET_KEY", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"), "x"),
         names.DATA_SECRET: {},
     }
-    with FakeModal(tmp_path, project=PROJECT, secrets=secrets, container_environment={"OMP_NUM_THREADS": "1"}) as it:
+    with FakeModal(tmp_path, project=PROJECT, secrets=secrets, container_environment=ONE_THREAD) as it:
         argv = (sys.executable, "-m", "modal", "run", f"{APP}::devnet", "--steps", "6", "--windows", "8")
         told = it.command(*argv, environment={"PYTHONPATH": str(SOURCE)}, timeout=TRAINING_SECONDS).stdout
     assert "difference 0 shannons" in told

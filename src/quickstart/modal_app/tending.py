@@ -168,9 +168,9 @@ def tend(place: TendingPlace) -> dict[str, Any]:
             stake=settings.model_stake_shannons,
         )
     )
-    log.info("%s", action)
     match action:
         case Wait(reason):
+            log.info("%s", reason)
             return {"waiting": reason}
         case Train(name):
             stake = max((model.stake for model in models if model.state is ModelState.ACTIVE), default=0)
@@ -185,6 +185,7 @@ def tend(place: TendingPlace) -> dict[str, Any]:
             )
             call = place.train(message)
             place.training.put(STARTED, call.object_id)
+            log.info("%s goes on as %s", name, call.object_id)
             return {"training": name, "call": call.object_id}
         case Publish(finished, update):
             return asyncio.run(_publish(owner, place, finished, settings.model_stake_shannons, update=update))
