@@ -32,7 +32,7 @@ REMOTE = ("--rpc-url", "https://node.invalid:1")
 COMMANDS = {
     "submit": ("commands", "run_submit"),
     "claim": ("commands", "run_claim"),
-    "status": ("commands", "run_status"),
+    "status": ("status", "run_status"),
     "devnet": ("commands", "run_devnet"),
     "create-secrets": ("secrets", "run_create_secrets"),
     "deploy": ("cloud", "run_deploy"),

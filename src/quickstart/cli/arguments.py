@@ -25,6 +25,7 @@ MOST_WORKERS = 256
 MOST_EPOCHS = 10_000
 MOST_HITS = 1_000_000
 MOST_SEED = 2**63 - 1
+MOST_EPOCH = 2**53
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -141,7 +142,18 @@ def cleanup_parser() -> CommandParser:
 
 
 def status_parser() -> CommandParser:
-    parser = CommandParser("status", "What your wallets have filled and earned, from their ledgers.")
+    parser = CommandParser(
+        "status",
+        "What your wallets have filled and earned, and whether all is well: from their ledgers, the chain, and Modal, "
+        "as far as they answer.",
+    )
+    add = parser.add_argument
+    add("--epoch", type=whole(0, MOST_EPOCH), metavar="N", help="this epoch only")
+    add(
+        "--csv", action="store_true", help="print a line of money for each wallet and epoch, shannons, and nothing else"
+    )
+    add("--local", action="store_true", help="ask neither Modal nor a node: what the state folder says")
+    add("--rpc-url", metavar="URL", help="the node to ask (also QUICKSTART_RPC_URL)")
     add_state_argument(parser)
     add_output_arguments(parser)
     return parser
