@@ -109,6 +109,7 @@ def test_what_is_malformed_and_what_is_missing_are_named_together(monkeypatch: p
         ("QUICKSTART_RPC_URL", "http://a b", "begins with http:// or https://"),
         ("QUICKSTART_RPC_URL", "http://user:SECRET@host", "a URL with a user or password"),
         ("S3_BUCKET", "s3://windows", "a name only"),
+        ("QUICKSTART_DASHBOARD_PASSWORD", "elevenSECRE", "12 characters or more"),
         ("QUICKSTART_LANES", "0", "greater than or equal to 1"),
         ("QUICKSTART_LANES", "65", "less than or equal to 64"),
         ("QUICKSTART_LANES", "8.5", "integer"),

@@ -7,7 +7,7 @@ from quickstart.chain.client import FilledTarget
 from quickstart.chain.protocol import NEWEST_PROTOCOL, PARAMETERS, Parameters
 from quickstart.ledger.accounts import ClaimShares
 from quickstart.ledger.ledger import Ledger
-from quickstart.ledger.records import Fill, FillState
+from quickstart.ledger.records import FillGroup, FillState
 from quickstart.submission.summary import EARNED_ITEMS, FEE_ITEMS
 from quickstart.units import DAYS, GIB
 
@@ -23,15 +23,13 @@ class Books:
     """What a ledger says. `movements`: shannons by epoch and item; `stored_bytes`: of public copies."""
 
     epoch: int
-    fills: tuple[Fill, ...]
+    fills: tuple[FillGroup, ...]
     movements: Mapping[int, Mapping[str, int]]
     stored_bytes: int
 
     @classmethod
     def of(cls, ledger: Ledger) -> "Books":
-        return cls(
-            ledger.latest_epoch(), ledger.fills(), ledger.movements(), sum(copy.size for copy in ledger.published())
-        )
+        return cls(ledger.latest_epoch(), ledger.fill_groups(), ledger.movements(), ledger.published_bytes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +146,16 @@ def accounts(books: Books, chain: ChainAnswer | None, costs: Costs | None) -> Ac
     }
     for epoch in {fill.epoch for fill in books.fills} | dollars.keys():
         mine = [fill for fill in books.fills if fill.epoch == epoch]
-        open_ = sum(_share(fill, parameters) for fill in mine if fill.state is FillState.FILLED)
+        open_ = sum(_share(fill, parameters) * fill.number for fill in mine if fill.state is FillState.FILLED)
         settled = epoch + AUDIT_EPOCHS <= now
         epochs[epoch] = replace(
             epochs.get(epoch, EpochAccount(epoch, gpu_dollars=dollars.get(epoch))),
-            bond_lost=sum(fill.bond for fill in mine if fill.state is FillState.SLASHED),
+            bond_lost=sum(fill.bond * fill.number for fill in mine if fill.state is FillState.SLASHED),
             in_audit=0 if settled else open_,
             claimable=open_ if settled else 0,
-            fills=len(mine),
-            fills_claimed=sum(fill.state is FillState.CLAIMED for fill in mine),
-            fills_slashed=sum(fill.state is FillState.SLASHED for fill in mine),
+            fills=sum(fill.number for fill in mine),
+            fills_claimed=sum(fill.number for fill in mine if fill.state is FillState.CLAIMED),
+            fills_slashed=sum(fill.number for fill in mine if fill.state is FillState.SLASHED),
         )
     told = tuple(epochs[epoch] for epoch in sorted(epochs))
     totals = _totals(books.movements)
@@ -168,14 +166,14 @@ def accounts(books: Books, chain: ChainAnswer | None, costs: Costs | None) -> Ac
         claimed=totals.get("reward_submitter", 0),
         in_audit=sum(one.in_audit for one in told),
         claimable=sum(one.claimable for one in told),
-        bond_out=sum(fill.bond for fill in open_fills),
+        bond_out=sum(fill.bond * fill.number for fill in open_fills),
         bond_lost=sum(one.bond_lost for one in told),
         fees=sum(one.fees for one in told),
         staked=-totals.get("stake", 0),
         other=totals.get("received", 0) + totals.get("external", 0),
         balance=sum(totals.values()),
         chain_balance=None if chain is None else chain.balance,
-        open_fills=len(open_fills),
+        open_fills=sum(fill.number for fill in open_fills),
         chain_open_fills=None if chain is None else len(chain.open_fills),
         gpu_dollars=None if costs is None else sum(paid for _, paid in costs.gpu_by_day.values()),
         storage_dollars_per_month=books.stored_bytes / GIB * STORAGE_DOLLARS_PER_GIB_MONTH,
@@ -194,7 +192,7 @@ def _dollars(costs: Costs | None, chain: ChainAnswer | None) -> dict[int, float]
     return found
 
 
-def _share(fill: Fill, parameters: Parameters) -> int:
+def _share(fill: FillGroup, parameters: Parameters) -> int:
     return ClaimShares.of(fill.reward, fill.bond, parameters).submitter
 
 

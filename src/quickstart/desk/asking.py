@@ -16,7 +16,7 @@ from quickstart.chain.identity import service_info
 from quickstart.chain.ids import Id32
 from quickstart.chain.lease import holder, live_holder
 from quickstart.desk.accounts import ChainAnswer
-from quickstart.desk.health import Workplace
+from quickstart.desk.health import EpochClock, Reading, Workplace
 from quickstart.errors import QuickstartError, UnreachableError
 from quickstart.submission.premises import chain_folder
 from quickstart.units import SECONDS
@@ -65,6 +65,14 @@ async def ask_chain(url: str, owner: Id32) -> Answer[ChainAnswer]:
     except QuickstartError as error:
         return Answer(None, str(error))
     return Answer(ChainAnswer(epoch.number, epoch.start_ms, epoch.parameters, balance, fills))
+
+
+def clock_reading(answer: Answer[ChainAnswer], now_ms: int, last_ms: int | None) -> Reading[EpochClock]:
+    """What a chain's answer of now says of its epoch; `last_ms`: when it last answered, if it did not."""
+    if (value := answer.value) is None:
+        return Reading("chain", last_ms, None, answer.trouble)
+    ends_ms = value.epoch_start_ms + value.parameters.epoch_duration_ms
+    return Reading("chain", now_ms, EpochClock(value.epoch, ends_ms))
 
 
 def workplace_here(lease: Path) -> Workplace:

@@ -87,6 +87,17 @@ class Fill:
     url: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FillGroup:
+    """`number` fills of one epoch that have the same state, reward and bond, in shannons."""
+
+    epoch: int
+    state: FillState
+    reward: int
+    bond: int
+    number: int
+
+
 class Origin(StrEnum):
     """How we came to know a target: spawned by a fill of ours, by one of somebody else's on the checkpoint stream, or
     found in a listing, as those that an epoch begins with are.
