@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from quickstart.cli.networks import checked_url
 from quickstart.cli.shared_devnet import served_by_other
 from quickstart.cli.state import ledgers_of
-from quickstart.desk.asking import Answer, ask_chain, ask_nodes, workplace_here
+from quickstart.desk.asking import ask_wallets, workplace_here
 from quickstart.errors import EXIT_DONE, UsageError
 from quickstart.ledger.ledger import Ledger
-from quickstart.ledger.wallet_files import WalletFile, wallet_files
+from quickstart.ledger.wallet_files import wallet_files
 from quickstart.modal_app.workplace import TESTNET_RPC
 from quickstart.settings import load_settings
 from quickstart.submission.alarms import now_ms
@@ -74,21 +74,12 @@ class _Round:
     node: str | None
 
     def __call__(self) -> "Said":
-        return asyncio.run(self._ask())
-
-    async def _ask(self) -> "Said":
         from quickstart.dashboard.asked import Said
 
         devnet = served_by_other(self.state / "devnet")
         urls = [url for url in (devnet.rpc if devnet is not None else None, self.node) if url is not None]
-        served, troubles = await ask_nodes(urls)
-        silence = "; ".join(troubles) or "no node of this chain was asked: name one with --rpc-url"
-        return Said(
-            {
-                one: await ask_chain(served[one.chain], one.owner) if one.chain in served else Answer(None, silence)
-                for one in wallet_files(self.state)
-            }
-        )
+        wallets = {one: (one.chain, one.owner) for one in wallet_files(self.state)}
+        return Said(asyncio.run(ask_wallets(urls, wallets)))
 
 
 def _listening(port: int) -> socket.socket:

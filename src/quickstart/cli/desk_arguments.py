@@ -56,7 +56,7 @@ def validators_parser() -> CommandParser:
 def dashboard_parser() -> CommandParser:
     parser = CommandParser(
         "dashboard",
-        "Serve a page on this machine: money, health, submissions, epochs, plots and alarms of every wallet of the state "
+        "Serve a page on this machine: money, health, submissions, epochs, plots, alarms of all wallets of the state "
         "folder. It only reads. On Modal, `uv run deploy` deploys one if QUICKSTART_DASHBOARD_PASSWORD is set.",
     )
     add = parser.add_argument

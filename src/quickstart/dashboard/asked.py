@@ -1,18 +1,15 @@
 """What chain and Modal last said. Asking takes seconds, so pages never wait for it: they show the last answers."""
 
-import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from quickstart.dashboard.aside import Aside
 from quickstart.desk.accounts import ChainAnswer, Costs
 from quickstart.desk.asking import Answer
 from quickstart.desk.health import Workplace
 from quickstart.ledger.wallet_files import WalletFile
 
-log = logging.getLogger(__name__)
-
-ASK_EVERY_MS = 30_000
+ASK_EVERY_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Heard:
 
 
 class Asker:
-    """Asks anew, in a thread of its own, when somebody looks and the last answers are old; nobody looking, nobody asked.
+    """Keeps the last answers, and asks anew when somebody looks and they are old.
 
     `ask`: one round; `clock`: ms since 1970.
     """
@@ -47,33 +44,18 @@ class Asker:
     def __init__(self, ask: Callable[[], Said], clock: Callable[[], int]) -> None:
         self._ask = ask
         self._clock = clock
-        self._lock = threading.Lock()
-        self._began_ms: int | None = None
-        self._thread: threading.Thread | None = None
         self._heard = Heard()
+        self._aside = Aside(self._round, ASK_EVERY_SECONDS, lambda: clock() / 1000)
 
     def heard(self) -> Heard:
-        """The last answers. Begins another round if it is time."""
-        with self._lock:
-            now = self._clock()
-            old = self._began_ms is None or now - self._began_ms >= ASK_EVERY_MS
-            if old and (self._thread is None or not self._thread.is_alive()):
-                self._began_ms = now
-                self._thread = threading.Thread(target=self._round, name="asking", daemon=True)
-                self._thread.start()
-            return self._heard
+        """The last answers; never waits."""
+        self._aside.nudge()
+        return self._heard
 
     def wait(self, seconds: float) -> None:
         """Until the round under way has ended, or `seconds` have passed."""
-        if (thread := self._thread) is not None:
-            thread.join(seconds)
+        self._aside.wait(seconds)
 
     def _round(self) -> None:
-        try:
-            said = self._ask()
-        except Exception:
-            # The thread's outermost boundary: pages go on with the answers they have, and show their age.
-            log.exception("asking chain and Modal failed")
-            return
-        with self._lock:
-            self._heard = self._heard.after(said, self._clock())
+        said = self._ask()
+        self._heard = self._heard.after(said, self._clock())

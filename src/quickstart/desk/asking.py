@@ -22,6 +22,7 @@ from quickstart.submission.premises import chain_folder
 from quickstart.units import SECONDS
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 CHAIN_SECONDS = 10 * SECONDS
 MODAL_SECONDS = 15 * SECONDS
@@ -65,6 +66,16 @@ async def ask_chain(url: str, owner: Id32) -> Answer[ChainAnswer]:
     except QuickstartError as error:
         return Answer(None, str(error))
     return Answer(ChainAnswer(epoch.number, epoch.start_ms, epoch.parameters, balance, fills))
+
+
+async def ask_wallets(urls: Iterable[str], wallets: Mapping[K, tuple[str, Id32]]) -> dict[K, Answer[ChainAnswer]]:
+    """What these nodes say of wallets, each given as the name its chain is filed under and its address."""
+    served, troubles = await ask_nodes(urls)
+    silence = "; ".join(troubles) or "no node of this chain was asked: name one with --rpc-url"
+    return {
+        key: await ask_chain(served[chain], owner) if chain in served else Answer(None, silence)
+        for key, (chain, owner) in wallets.items()
+    }
 
 
 def clock_reading(answer: Answer[ChainAnswer], now_ms: int, last_ms: int | None) -> Reading[EpochClock]:

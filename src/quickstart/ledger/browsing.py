@@ -1,6 +1,7 @@
 """Submissions a page at a time, the newest first, with a search whose work has a bound."""
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from quickstart.chain.ids import Id32, parse_digest, parse_id
 from quickstart.errors import UsageError
 from quickstart.ledger.ledger import Ledger
-from quickstart.ledger.records import IntentStatus, Origin
+from quickstart.ledger.records import Origin
 
 PAGE_ROWS = 50
 STEP_ROWS = 2_000
@@ -216,7 +217,7 @@ def _pattern(text: str) -> str:
     return f"%{escaped}%"
 
 
-def _sent(row: Mapping[str, Any]) -> Sent:
+def _sent(row: sqlite3.Row) -> Sent:
     return Sent(
         digest=row["digest"],
         target_id=row["subject"],
