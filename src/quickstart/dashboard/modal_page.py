@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import modal
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from quickstart.ledger.wallet_files import WalletFile
 
 VOLUME = Path("/soma-ledger")
-COPIES = Path("/tmp/soma-ledgers")
 IDLE_SECONDS = 5 * MINUTES
 
 app = modal.App(names.DASHBOARD_APP)
@@ -59,7 +59,7 @@ def page() -> Any:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     settings = load_settings("QUICKSTART_DASHBOARD_PASSWORD", env_file=None)
     assert settings.dashboard_password is not None
-    shelf = Shelf(VOLUME, COPIES, ledger_volume.reload, time.monotonic)
+    shelf = Shelf(VOLUME, Path(mkdtemp(prefix="soma-ledgers-")), ledger_volume.reload, time.monotonic)
     asker = Asker(lambda: _ask(shelf.wallets(), settings.rpc_url, settings.gpus), now_ms)
     inner = create_app(Sources(shelf.wallets, lambda _: Workplace(), asker, now_ms))
     return Guard(inner, settings.dashboard_password.get_secret_value(), None)

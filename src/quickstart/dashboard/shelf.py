@@ -34,6 +34,10 @@ class Shelf:
             self._aside.wait(FIRST_COPY_SECONDS)
         return wallet_files(self._copies)
 
+    def wait(self, seconds: float) -> None:
+        """Until the copying under way has ended, or `seconds` have passed."""
+        self._aside.wait(seconds)
+
     def _copy_all(self) -> None:
         self._reload()
         for wallet in wallet_files(self._volume):
