@@ -40,9 +40,12 @@ def deploy(standin: FakeModal, *, check: bool = True) -> str:
 def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeModal]:
     secret = dict.fromkeys(DASHBOARD_NAMES, "")
     secret |= {"QUICKSTART_DASHBOARD_PASSWORD": PASSWORD, "QUICKSTART_RPC_URL": NODE}
-    with FakeModal(
-        tmp_path_factory.mktemp("page"), project=PROJECT, secrets={names.DASHBOARD_SECRET: secret}
-    ) as running:
+    secrets = {names.DASHBOARD_SECRET: secret}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        FakeModal(tmp_path_factory.mktemp("page"), project=PROJECT, secrets=secrets) as running,
+    ):
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("copies")))  # containers take it over
         deploy(running)
         yield running
     report = running.report()

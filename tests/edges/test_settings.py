@@ -192,7 +192,8 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = f"{settings!r} {settings} {settings.s3!r} {settings.model_dump()} {settings.model_dump_json()}"
     assert KEY not in shown and "SECRET" not in shown
     secret = {row.name for row in settings_table() if row.secret}
-    assert secret == {"SOMA_SECRET_KEY", "HF_TOKEN", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"}
+    keys = {"SOMA_SECRET_KEY", "HF_TOKEN", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"}
+    assert secret == keys | {"QUICKSTART_DASHBOARD_PASSWORD"}
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\0", codec="utf-8"), min_size=8, max_size=60))
