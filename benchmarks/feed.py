@@ -407,9 +407,6 @@ def main() -> int:
     parser.add_argument("--rivals", type=int, default=3, metavar="N", help="how many (3)")
     parser.add_argument("--churn", type=int, default=10, metavar="X", help="fills a second by the rest (10)")
     parser.add_argument("--windows", type=int, default=200, metavar="N", help="in our bank (200)")
-    parser.add_argument(
-        "--fills", type=int, default=20_000, metavar="N", help="replayed, ten checkpoints each (20,000)"
-    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args()

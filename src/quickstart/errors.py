@@ -13,6 +13,7 @@
     │   │   └── HeldElsewhereError    one that shares no folder with us: another machine's, or Modal's
     │   └── UnreachableError      an address that was configured does not answer
     ├── WeightsError              one model's weights cannot be had or trusted: that model is excluded
+    ├── DeviceMemoryError         what scores has too little memory: no model's fault
     ├── DataUnreadableError       published bytes cannot be read back: nothing is signed
     └── NetworkError              a call failed: see `chain.outcomes` for what that means for a transaction
         ├── BusyError             a service is busy; it may say for how long
@@ -80,6 +81,10 @@ class UnreachableError(UsageError):
 
 class WeightsError(QuickstartError):
     """A model's weights cannot be fetched, verified, decrypted or parsed; the model is excluded, never the run."""
+
+
+class DeviceMemoryError(QuickstartError):
+    """A model, or a single window with it, does not fit into the memory of what scores; no model's fault."""
 
 
 class DataUnreadableError(QuickstartError):

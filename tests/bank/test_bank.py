@@ -14,6 +14,7 @@ from quickstart.chain.ids import Id32
 from quickstart.data.window import Provenance, Window
 from quickstart.errors import StateError
 from quickstart.scoring.engine import CertifiedError, ScoredShard, WindowFailure
+from tests.support.banks import checksums_in
 
 ERROR = CertifiedError(distance=1e-3, loss=2e-3)
 ALICE, BOB = b"\xaa" * 32, b"\xbb" * 32
@@ -55,7 +56,7 @@ def test_round_trip(tmp_path: Path, reopened: bool) -> None:
     assert [bank.window(row) for row in range(7)] == windows
     assert [bank.row_of(window.checksum) for window in windows] == list(range(7))
     assert [bank.locate(row) for row in range(7)] == [(shard, row) for row in range(7)]
-    assert bank.known_checksums() == {window.checksum for window in windows}
+    assert checksums_in(bank) == {window.checksum for window in windows}
     assert list(bank.provenance()) == [window.provenance for window in windows]
     view = bank.view([ALICE, BOB])
     assert set(view.models) == {ALICE}
@@ -217,7 +218,7 @@ def test_rows_stay_the_same_while_others_write(tmp_path: Path) -> None:
     one, two = Bank(tmp_path), Bank(tmp_path)
     for seed in range(8):
         (one if seed % 3 else two).add_windows(make_windows(2, seed=seed))
-    before = {checksum: two.row_of(checksum) for checksum in two.known_checksums()}
+    before = {checksum: two.row_of(checksum) for checksum in checksums_in(two)}
     view = two.view([])
     two.refresh()
     assert {checksum: two.row_of(checksum) for checksum in before} == before
@@ -240,7 +241,7 @@ def test_the_same_bytes_from_another_place(tmp_path: Path) -> None:
     one, two = bank.add_windows(make_windows(3)), bank.add_windows(make_windows(3, path="copy.py"))
     assert one != two
     assert {window.provenance.path for window in bank.windows(two)} == {"copy.py"}
-    assert len(bank.known_checksums()) == 3
+    assert len(checksums_in(bank)) == 3
 
 
 def test_a_window_in_two_shards_keeps_one_row(tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ def test_a_window_in_two_shards_keeps_one_row(tmp_path: Path) -> None:
         expected = [*make_scores(ALICE, 4, seed=1).losses[:2], *make_scores(ALICE, 4, seed=2).losses]
         np.testing.assert_array_equal(view.models[ALICE].losses[rows], expected)
         assert view.scored([ALICE]).sum() == 6
-        assert len(again.known_checksums()) == 6
+        assert len(checksums_in(again)) == 6
 
 
 def test_views_share_blocks_and_unchanged_columns(tmp_path: Path) -> None:
@@ -318,10 +319,13 @@ def test_a_million_windows_fit(tmp_path: Path) -> None:
     assert scores < 1000 * (2 * 2048 + 12) + 1000
 
 
-def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+def test_another_format_is_refused(tmp_path: Path) -> None:
     Bank(tmp_path)
     (tmp_path / "format.json").write_text('{"format": 3}')
-    with pytest.raises(StateError, match="has format 3, this program knows 2: update it"):
+    with pytest.raises(StateError, match="has format 3, this program knows 2: update the program"):
+        Bank(tmp_path)
+    (tmp_path / "format.json").write_text('{"format": 1}')
+    with pytest.raises(StateError, match="has format 1, this program knows 2: an older version made it: move"):
         Bank(tmp_path)
     (tmp_path / "format.json").write_text("{")
     with pytest.raises(StateError, match=r"format\.json is damaged"):

@@ -16,6 +16,7 @@ from data_samples import fineweb_edu, stack
 
 from quickstart.bank import Bank
 from quickstart.data.window import address_seed
+from tests.support.banks import checksums_in
 
 RUN = ("submit", "--network", "devnet", "--workers", 1, "--windows", 8, "--epochs", 1, "--max-hits", 4, "--json")
 
@@ -137,11 +138,13 @@ def test_fetch_tells_rate_reasons_kinds_and_licences(shell: Shell, tmp_path: Pat
     second = fetched(shell, environment, tmp_path / "out", *line, "--windows", 15)
     whole = fetched(shell, environment, tmp_path / "whole", *line, "--windows", 35)
     assert (second["windows"], whole["windows"]) == (15, 35)
-    parts = Bank(tmp_path / "out").known_checksums()
-    assert parts == Bank(tmp_path / "whole").known_checksums() and len(parts) == 35
+    parts = checksums_in(Bank(tmp_path / "out"))
+    assert parts == checksums_in(Bank(tmp_path / "whole")) and len(parts) == 35
 
-    text = shell.run("fetch", "--out", tmp_path / "out", *line, "--windows", 5, env=environment)
-    assert (text.code, text.err) == (0, "")
+    odd = tmp_path / "[bold]odd[/bold]"
+    text = shell.run("fetch", "--out", odd, *line, "--windows", 5, "--verbose", env=environment)
+    assert text.code == 0 and "[bold]odd[/bold]" in text.out
+    assert "http://" not in text.err  # addresses of content may be signed
     for word in ("5 windows of mixture:stack-v2", "a second", "kinds", "licences", "prose", "MIT"):
         assert word in text.out
 
@@ -160,4 +163,4 @@ def test_fetch_keeps_and_tells_what_it_has_when_trouble_comes(
     assert "what was fetched is kept" in done.err and done.err.count("\n") == 1
     told = json.loads(done.out)
     assert told["windows"] > 0
-    assert told["windows"] == len(Bank(tmp_path).known_checksums())
+    assert told["windows"] == len(checksums_in(Bank(tmp_path)))

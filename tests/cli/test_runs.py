@@ -17,6 +17,7 @@ from quickstart.bank import Bank
 from quickstart.chain.ids import Id32
 from quickstart.chain.transactions import ClaimRewards, SubmitData
 from quickstart.units import SHANNONS_PER_SOMA
+from tests.support.banks import checksums_in
 
 FIRST_RUN = ("--workers", 1, "--windows", 12, "--epochs", 1, "--max-hits", 6, "--seed", 3)
 
@@ -46,7 +47,7 @@ def second(shell: Shell, state: Path, first: Finished, tmp_path_factory: pytest.
 
 def checksums(state: Path) -> set[Id32]:
     (bank,) = state.glob("networks/*/*/bank")
-    return set(Bank(bank).known_checksums())
+    return checksums_in(Bank(bank))
 
 
 def test_a_run_fills_claims_and_balances(first: Finished) -> None:
@@ -117,6 +118,14 @@ def test_a_claim_with_nothing_left_to_claim_changes_nothing(shell: Shell, state:
     assert (done.code, done.err) == (0, "")
     assert f"claims    {result['claims_landed']} landed so far\n" in done.out
     assert f"net           {result['money']['net_shannons'] / SHANNONS_PER_SOMA:.9f} SOMA" in done.out
+
+
+@pytest.mark.parametrize(("command", "told"), [("rebuild", "0 fills restored"), ("cleanup", "would be removed")])
+def test_upkeep_on_the_devnet(shell: Shell, state: Path, second: Finished, command: str, told: str) -> None:
+    assert second.code == 0
+    done = shell.run(command, "--network", "devnet", "--state", state, "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert told in done.out and "dry run" in done.out
 
 
 def test_a_dry_run_scores_but_sends_nothing(shell: Shell, tmp_path: Path, first: Finished, state: Path) -> None:

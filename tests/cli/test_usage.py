@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from cli_processes import A_KEY, SMALL, Finished, Shell, ledger_rows, transactions_on_chain
 
+from quickstart.cli import arguments, model_arguments
+from quickstart.devnet.rivalry import rivalry_of
+
 DEAD_URL = "http://127.0.0.1:1"
 KIB = 1024
 
@@ -58,6 +61,20 @@ def test_wrong_usage(
 ) -> None:
     refused(shell.run(command, *arguments, env={"QUICKSTART_STATE": str(state)}), *names)
     assert not state.exists()
+
+
+def test_every_command_with_a_network_says_all_that_opening_one_asks_for() -> None:
+    every = {name: made for module in (arguments, model_arguments) for name, made in vars(module).items()}
+    with_network = []
+    for name in (name for name in every if name.endswith("_parser")):
+        parser = every[name]()
+        if "--faucet-url" in parser.format_help():
+            words = {"publish_parser": ["run"], "wallet_parser": ["sweep"]}.get(name, [])
+            given = parser.parse_args([*words, "--network", "devnet"])
+            assert rivalry_of(given) == {}, name
+            assert {"seed", "state", "detach", "rpc_url", "admin_url"} <= vars(given).keys(), name
+            with_network.append(name)
+    assert len(with_network) >= 8
 
 
 def test_a_malformed_key_and_missing_variables_are_named_together_and_the_key_is_not_shown(shell: Shell) -> None:

@@ -17,6 +17,8 @@ from quickstart.chain.ids import format_digest
 from quickstart.dashboard.picture import PLOTS
 from quickstart.ledger.ledger import Ledger
 
+expect.set_options(timeout=30_000)
+
 pytestmark = pytest.mark.skipif(executable() is None, reason=NONE)
 
 HOSTILE_ONE = f"submissions/{format_digest(id_of('submit', 77))}"

@@ -4,13 +4,16 @@ import itertools
 import json
 import logging
 import sys
+from pathlib import Path
 
 import pytest
 from data_hosts import EXPIRED_TOKEN, GOOD_TOKEN, NEW_TOKEN, ArchiveStandIn, HubStandIn, OpenSource, Repository
 from data_samples import text
 
+from quickstart.data.sources import is_of_this_machine, open_source, open_sources
 from quickstart.data.window import Provenance, Source, SourcePlan, Window
 from quickstart.errors import SourceAccessError, SourceError
+from quickstart.settings import Settings
 
 NAMES = ("stack-v2:Python", "stack-v2:Python,Rust", "starcoder:python", "fineweb-edu", "swe-bench", "hf:me/lines")
 LINES = "".join(json.dumps({"text": text(("line", row), 1200 + 200 * (row % 20))}) + "\n" for row in range(30))
@@ -172,12 +175,49 @@ def test_refusals_are_told_apart(opened: OpenSource, hub: HubStandIn, name: str,
         ("parquet:", "name a file or a pattern"),
         ("mixture:fineweb-edu=0", "is no part of a mixture"),
         ("mixture:fineweb-edu=much", "is no part of a mixture"),
+        ("hf:me/nothing", "{hub}/datasets/me/nothing has no commit"),
     ],
 )
-def test_names_that_say_too_little(opened: OpenSource, name: str, told: str) -> None:
+def test_names_that_say_too_little(opened: OpenSource, hub: HubStandIn, name: str, told: str) -> None:
+    hub.without_commits.add("me/nothing")
     with pytest.raises(SourceError) as problem:
         next(opened(name).windows(SourcePlan()))
-    assert told in str(problem.value)
+    assert told.format(hub=hub.url) in str(problem.value)
+
+
+def test_the_column_of_text_is_found_by_the_first_row_also_where_cells_are_null(
+    opened: OpenSource, hub: HubStandIn
+) -> None:
+    """A row without a text is left out, and no other column is taken for it."""
+    rows = [{"text": text(("cell", number), 1500), "title": "a title", "link": None} for number in range(4)]
+    for empty in (0, 2):
+        lines = [json.dumps(row | ({"text": None} if number == empty else {})) for number, row in enumerate(rows)]
+        hub.repositories["me/nulls"] = Repository({"train.jsonl": "\n".join(lines).encode()})
+        source = opened("hf:me/nulls")
+        found = {int(place.path.split("#")[1]) for place in places(read(source))}
+        assert found == {0, 1, 2, 3} - {empty}
+        assert source.skipped == {"shorter than a window": 1}
+
+
+def test_a_path_in_a_mixture_may_hold_an_equals_sign(opened: OpenSource, tmp_path: Path) -> None:
+    for name in ("lang=py", "lang=c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file.txt").write_text(text(name, 40_000))
+    mixed = opened(f"mixture:dir:{tmp_path}/lang=py=3;dir:{tmp_path}/lang=c=1")
+    first = places(list(itertools.islice(mixed.windows(SourcePlan(1)), 12)))
+    assert sum(place.source.endswith("lang=py") for place in first) == 9
+    assert is_of_this_machine(f" mixture:dir:{tmp_path}/lang=py=3") and not is_of_this_machine(" stack-v2 ")
+
+
+def test_sources_of_one_command_share_a_hub(
+    opened: OpenSource, hub: HubStandIn, archive: ArchiveStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(_env_file=None, HF_TOKEN=GOOD_TOKEN, HF_ENDPOINT=hub.url, QUICKSTART_SOURCE="python-library")
+    for source in open_sources(["fineweb-edu", "hf:HuggingFaceFW/fineweb-edu"], settings):
+        next(source.windows(SourcePlan(1)))
+    assert len([path for path in hub.host.paths() if path.endswith("HuggingFaceFW/fineweb-edu")]) == 1
+    (default,) = open_sources([], settings)
+    assert default.name == open_source("python-library", settings).name
 
 
 def test_any_set_of_the_hub(opened: OpenSource, hub: HubStandIn) -> None:

@@ -23,17 +23,18 @@ from quickstart.devnet.genesis import packaged_model
 from quickstart.errors import SettingsError, StateError, WeightsError
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.snapshots import KeptLedger, restore, take_snapshot
-from quickstart.modal_app.cycle import LARGEST_SHARD, shard_windows
 from quickstart.modal_app.names import FIRING_HOUR
 from quickstart.modal_app.ownership import at_work, leave, take_over
 from quickstart.modal_app.requests import StoreRequests, post, take_answer
 from quickstart.modal_app.run import SHORTEST_SECONDS, working_seconds
+from quickstart.modal_app.windows import LARGEST_SHARD, shard_windows
 from quickstart.scoring.download import Downloader
 from quickstart.scoring.engine import CertifiedError, ScoredShard
 from quickstart.scoring.weights_shelf import WeightsShelf
 from quickstart.scoring.weights_store import WeightsStore
 from quickstart.settings import load_settings
 from quickstart.units import HOURS, MINUTES
+from tests.support.banks import checksums_in
 
 HERE = Path(__file__).parent
 WEIGHTS = b"w" * 32
@@ -145,7 +146,7 @@ def test_a_mirror_takes_complete_segments_once(tmp_path: Path) -> None:
     (torn / MARKER).rename(tmp_path / "marker")
     assert mirror(volume, here) == 3
     copy = Bank(here)
-    assert copy.known_checksums() == bank.known_checksums()
+    assert checksums_in(copy) == checksums_in(bank)
     scored = {shard.id for shard in copy.shards() if copy.is_scored(shard.id, WEIGHTS)}
     assert len(scored) == 1
     (tmp_path / "marker").rename(torn / MARKER)
@@ -158,10 +159,10 @@ def test_a_mirror_takes_complete_segments_once(tmp_path: Path) -> None:
 def test_windows_on_the_shelf_are_not_cut_again(tmp_path: Path) -> None:
     shelf = WindowShelf(tmp_path)
     add_new_windows(shelf, [FolderSource(HERE)], 5, SourcePlan(), 2)
-    first = Bank(tmp_path).known_checksums()
+    first = checksums_in(Bank(tmp_path))
     add_new_windows(shelf, [FolderSource(HERE)], 5, SourcePlan(), 2)
     assert len(first) == 5
-    assert len(Bank(tmp_path).known_checksums()) == 10
+    assert len(checksums_in(Bank(tmp_path))) == 10
 
 
 # -- the ledger's snapshots
@@ -253,5 +254,9 @@ def test_the_longest_unused_weights_make_room(tmp_path: Path) -> None:
     old = shelf.add(*first)
     new = shelf.add(*second)
     assert not shelf.has(old)
+    assert shelf.has(new)
+    manifest, _, store = first
+    with pytest.raises(WeightsError):  # noise: what cannot be used takes nobody's place
+        shelf.add(manifest, bytes(32), store)
     assert shelf.has(new)
     assert shelf.add(*first) == old  # fetched again, not believed to be there

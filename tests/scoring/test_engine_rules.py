@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from quickstart.chain.ids import format_digest
-from quickstart.errors import SettingsError, WeightsError
+from quickstart.errors import DeviceMemoryError, SettingsError, WeightsError
 from quickstart.scoring.certification import Certificates, Scores, calibration_windows, certify
+from quickstart.scoring.engine import CertifiedError
 from quickstart.scoring.engines import create_engine
 from quickstart.scoring.numpy_engine import NumpyEngine, run_reference
 from quickstart.scoring.reference import evaluate
+from quickstart.scoring.shards import score_shard
 
 
 def changed(weights: Any, name: str, value: float) -> Any:
@@ -150,8 +152,21 @@ def test_a_difference_counts_as_far_as_targets_can_see_it() -> None:
 def test_a_window_that_is_not_scored_cannot_be_certified() -> None:
     lost = Scores(np.full((1, 2), np.nan), np.full(1, np.nan), {0: "out of memory"})
     exact = Scores(np.ones((1, 2)), np.ones(1))
-    with pytest.raises(WeightsError, match="out of memory"):
+    with pytest.raises(DeviceMemoryError, match=r"out of memory .*: end what else uses that memory"):
         certify(lambda _: lost, lambda _: exact, [b"a"])
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_model(python_model: Any) -> None:
+    """Unless a window that was scored shows one."""
+    width = python_model.architecture.width
+    nothing = {"embeddings": np.full((2, width), np.nan), "losses": np.full(2, np.nan)}
+    for failures, fault in (
+        ({0: "out of memory", 1: "out of memory"}, DeviceMemoryError),
+        ({0: "out of memory"}, WeightsError),
+    ):
+        scores = Scores(**nothing, failures=failures)
+        with pytest.raises(fault, match="for every window"):
+            score_shard(python_model, "engine", [b"a", b"b"], lambda _: scores, CertifiedError(0.0, 0.0))  # noqa: B023
 
 
 def test_certification_counts_the_rounding_of_a_bank_entry_and_of_the_network() -> None:

@@ -13,12 +13,13 @@ torch = pytest.importorskip("torch", reason="needs torch: install the extra `sco
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from quickstart.chain.ids import format_digest  # noqa: E402
-from quickstart.errors import StateError, WeightsError  # noqa: E402
+from quickstart.errors import DeviceMemoryError, StateError, WeightsError  # noqa: E402
 from quickstart.scoring.certification import calibration_windows  # noqa: E402
 from quickstart.scoring.contract import SEQUENCE_TOKENS, VOCABULARY  # noqa: E402
 from quickstart.scoring.engines import create_engine  # noqa: E402
 from quickstart.scoring.numpy_engine import run_reference  # noqa: E402
 from quickstart.scoring.torch_engine import TorchEngine  # noqa: E402
+from quickstart.scoring.torch_memory import is_out_of_memory  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -192,12 +193,29 @@ def test_a_window_that_fits_not_even_alone_is_reported(python_model: Any, window
     marked = bytes(1500) + b"\xfe" * 500  # two sequences, of which the second cannot be scored
     with MarkedWindows():
         shard = engine.score(python_model, [windows[0], marked, *windows[1:]])
-        with pytest.raises(WeightsError, match=r"weights .*: out of memory for every window"):
+        with pytest.raises(DeviceMemoryError, match=r"weights .*: out of memory for every window: end what else"):
             engine.score(python_model, [marked])
     assert [(failure.index, failure.reason) for failure in shard.failures] == [(1, "out of memory")]
     assert np.isnan(shard.losses[1])
     np.testing.assert_allclose(shard.losses[[0, 2, 3]], spared.losses, rtol=0, atol=2e-6)
     assert engine.batch_size(python_model.architecture) == 4, "one bad window makes no batch smaller"
+
+
+@pytest.mark.parametrize(
+    ("error", "lack"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_the_ways_that_a_lack_of_memory_is_told(error: Exception, lack: bool) -> None:
+    assert is_out_of_memory(error) is lack
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(python_model: Any, windows: list[bytes]) -> None:
@@ -253,7 +271,7 @@ def test_models_stay_while_there_is_room(load_model: Any, windows: list[bytes]) 
 
     engine.score(other, windows[:1])
     models[0].tensors.faults = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate a test")]
-    with pytest.raises(WeightsError, match="do not fit into the memory"):
+    with pytest.raises(DeviceMemoryError, match="no room for them on cpu"):
         engine.score(models[0], windows[:1])
     models[0].tensors.faults = [StateError("the file of the weights in use cannot be read")]
     with pytest.raises(StateError, match="cannot be read"):

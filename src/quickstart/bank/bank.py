@@ -133,10 +133,6 @@ class Bank:
         """The row of a window, if the bank has it."""
         return self._row_of.get(checksum)
 
-    def known_checksums(self) -> set[Id32]:
-        """The names of all windows in the bank, as a new set."""
-        return set(self._row_of)
-
     def provenance(self, shard: ShardId | None = None) -> Iterator[Provenance]:
         """Where each window came from, of one shard or of all, in the order of rows."""
         with disk_errors(self.root):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from quickstart.chain.ids import blake2b_256
+from quickstart.durable import put_in_place
 from quickstart.errors import StateError
 from quickstart.units import HOURS
 
@@ -48,7 +49,7 @@ def open_root(root: Path) -> None:
     """Creates the bank's folder, or checks that this program knows its format.
 
     Raises:
-        StateError: the folder is of a newer version, damaged, not writable, or the disk is full.
+        StateError: the folder is of another version, damaged, not writable, or the disk is full.
     """
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -63,9 +64,12 @@ def open_root(root: Path) -> None:
     except (ValueError, KeyError, TypeError) as error:
         raise StateError(f"{root / _FORMAT_FILE} is damaged: restore it or name another state folder") from error
     if found != FORMAT:
-        raise StateError(
-            f"the bank {root} has format {found}, this program knows {FORMAT}: update it, or name another state folder"
+        mend = (
+            "an older version made it: move that folder away, and its windows are cut and scored anew"
+            if isinstance(found, int) and found < FORMAT
+            else "update the program, or name another state folder"
         )
+        raise StateError(f"{root} has format {found}, this program knows {FORMAT}: {mend}")
 
 
 def write_file(root: Path, path: Path, parts: Sequence[bytes | memoryview]) -> None:
@@ -73,7 +77,7 @@ def write_file(root: Path, path: Path, parts: Sequence[bytes | memoryview]) -> N
     with written_aside(root) as file:
         for part in parts:
             file.write(part)
-        move_into_place(file, path)
+        put_in_place(file, path)
 
 
 @contextlib.contextmanager
@@ -87,13 +91,6 @@ def written_aside(root: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def move_into_place(file: BinaryIO, path: Path) -> None:
-    """Flushes a file of `written_aside` to the disk and makes it `path`, in one step."""
-    file.flush()
-    os.fsync(file.fileno())
-    Path(file.name).replace(path)
 
 
 def write_segment(root: Path, folder: Path, files: Mapping[str, bytes | memoryview], facts: Document) -> None:

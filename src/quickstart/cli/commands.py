@@ -14,15 +14,21 @@ from quickstart.cli.arguments import claim_parser, submit_parser
 from quickstart.cli.cloud import claim_on_modal, on_modal, refuse_local_options, submit_on_modal
 from quickstart.cli.networks import network, settings_for, storage, wallet_for
 from quickstart.cli.progress import ProgressView
-from quickstart.cli.rendering import print_claim, print_devnet, print_dry_run, print_json, print_result
+from quickstart.cli.rendering import (
+    print_claim,
+    print_devnet,
+    print_dry_run,
+    print_json,
+    print_result,
+    result_code,
+)
 from quickstart.cli.state import open_state
 from quickstart.cli.stopping import INTERRUPTED, stop_on_signals
-from quickstart.data.sources import DEFAULT_SOURCE, open_source
+from quickstart.data.sources import open_sources
 from quickstart.data.window import SourcePlan, address_seed
-from quickstart.errors import EXIT_DONE, EXIT_FAILED, HeldElsewhereError, LeaseHeldError
+from quickstart.errors import EXIT_DONE, HeldElsewhereError, LeaseHeldError
 from quickstart.executors.base import Executor
 from quickstart.executors.local import LocalExecutor, WorkerSettings
-from quickstart.ledger.records import AlarmKind
 from quickstart.settings import Settings
 from quickstart.submission.actions import Policy
 from quickstart.submission.premises import Places, Plan, Premises
@@ -47,8 +53,7 @@ def run_submit(arguments: argparse.Namespace) -> int:
         return submit_on_modal(arguments)
     settings = settings_for(arguments, publishes=not arguments.dry_run)
     state = open_state(arguments.state or settings.state)
-    names = arguments.source or ([settings.source] if settings.source else [])
-    sources = [open_source(name, settings) for name in names or [DEFAULT_SOURCE]]
+    sources = open_sources(arguments.source, settings)
     for source in sources:
         next(source.windows(SourcePlan(arguments.seed or 0)), None)  # refused before anything is started, if it must be
     plan = Plan(
@@ -61,7 +66,7 @@ def run_submit(arguments: argparse.Namespace) -> int:
         ),
         epochs=arguments.epochs,
         windows=arguments.windows or (DEVNET_WINDOWS if arguments.network else settings.windows_per_run),
-        sources=tuple(sources),
+        sources=sources,
         filters=settings.filter_names,
         command="submit",
         dry_run=arguments.dry_run,
@@ -114,9 +119,7 @@ def _tell(result: dict[str, Any], arguments: argparse.Namespace, as_text: Callab
         as_text(result)
     if result["interrupted"]:
         print(INTERRUPTED, file=sys.stderr)
-        return EXIT_FAILED
-    read_only = any(alarm["kind"] == AlarmKind.UNKNOWN_VERSION for alarm in result.get("alarms", ()))
-    return EXIT_FAILED if read_only else EXIT_DONE
+    return result_code(result)
 
 
 async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, plan: Plan) -> dict[str, Any]:

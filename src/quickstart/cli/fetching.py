@@ -14,7 +14,7 @@ from rich.table import Table
 from quickstart.bank.filling import WindowShelf, add_new_windows
 from quickstart.cli.rendering import print_json
 from quickstart.data.filters import FilterCounts
-from quickstart.data.sources import DEFAULT_SOURCE, open_source
+from quickstart.data.sources import open_sources
 from quickstart.data.window import Source, SourcePlan
 from quickstart.errors import EXIT_DONE
 from quickstart.settings import load_settings
@@ -31,8 +31,7 @@ def run_fetch(arguments: argparse.Namespace) -> int:
         SourceError: a source is in trouble; what came before is told, and is in the folder.
     """
     settings = load_settings()
-    names = arguments.source or [settings.source or DEFAULT_SOURCE]
-    sources = [open_source(name, settings) for name in names]
+    sources = open_sources(arguments.source, settings)
     shelf = WindowShelf(arguments.out)
     progress = _progress(arguments.json)
     task = progress.add_task("", total=arguments.windows, rate=0.0)
@@ -91,7 +90,7 @@ def _document(
 
 
 def _print(document: dict[str, Any]) -> None:
-    console = Console(width=100, highlight=False)
+    console = Console(width=100, highlight=False, markup=False)
     console.print(
         f"{document['windows']} windows of {', '.join(document['sources'])} in {document['seconds']:.1f} s "
         f"({document['windows_per_second']:.0f} a second), in {document['out']}"

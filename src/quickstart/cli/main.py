@@ -20,6 +20,7 @@ from quickstart.cli.arguments import (
     create_secrets_parser,
     deploy_parser,
     devnet_parser,
+    doctor_parser,
     fetch_parser,
     plan_parser,
     rebuild_parser,
@@ -32,6 +33,7 @@ from quickstart.cli.desk_arguments import board_parser, dashboard_parser, review
 from quickstart.cli.model_arguments import niches_parser, publish_parser, reveal_parser, train_parser
 from quickstart.cli.stopping import INTERRUPTED
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
+from quickstart.logs import hide_urls
 from quickstart.profiles import profile_named, using
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,11 @@ def dashboard() -> NoReturn:
 def plan() -> NoReturn:
     """`uv run plan`."""
     _end("planning", "run_plan", plan_parser().parse_args())
+
+
+def doctor() -> NoReturn:
+    """`uv run doctor`."""
+    _end("doctor", "run_doctor", doctor_parser().parse_args())
 
 
 def wallet() -> NoReturn:
@@ -207,4 +214,4 @@ def _log_to_stderr(verbose: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s" if verbose else "note: %(message)s",
         stream=sys.stderr,
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    hide_urls()

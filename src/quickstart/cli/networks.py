@@ -17,7 +17,7 @@ from quickstart.cli.arguments import NETWORKS
 from quickstart.cli.state import throw_away_wallet
 from quickstart.devnet.rivalry import rivalry_of
 from quickstart.errors import UnreachableError, UsageError
-from quickstart.settings import Settings, Url, load_settings
+from quickstart.settings import Settings, Url, load_settings, publishing_names
 from quickstart.submission.premises import Network, Places
 from quickstart.submission.storage import Storage
 
@@ -25,7 +25,6 @@ LOCALNET_PORTS = {"rpc": 9000, "faucet": 9123, "scoring": 9124, "admin": 9125}
 
 KEY_NAME = "SOMA_SECRET_KEY"
 RPC_NAME = "QUICKSTART_RPC_URL"
-BUCKET_NAMES = ("S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
 
 Service = Literal["faucet", "admin"]
 
@@ -50,10 +49,10 @@ def settings_for(arguments: argparse.Namespace, *, publishes: bool) -> Settings:
     if arguments.rpc_url is None and arguments.network is None:
         needed.append(RPC_NAME)
     if publishes and arguments.rpc_url is not None and not is_loopback(arguments.rpc_url):
-        needed += BUCKET_NAMES
+        needed += publishing_names()
     settings = load_settings(*needed)
     if publishes and not is_loopback(_rpc_url(arguments, settings)):
-        settings.require(*BUCKET_NAMES)
+        settings.require(*publishing_names())
     return settings
 
 

@@ -1,9 +1,11 @@
-"""What commands print when they are done: text for people, one JSON document with `--json`."""
+"""What commands print when they are done, text for people or one JSON document with `--json`, and their exit codes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
+from quickstart.ledger.records import AlarmKind
 from quickstart.submission.loop import EXHAUSTED
 from quickstart.units import SHANNONS_PER_SOMA, format_soma
 
@@ -23,6 +25,14 @@ ORIGINS = {
     "others": "that others' fills spawned",
     "listed": "found in a listing",
 }
+
+
+def result_code(result: Mapping[str, Any]) -> int:
+    """The exit code of what a run or a claim returned, here or on Modal."""
+    if "error" in result:
+        return int(result.get("exit_code", EXIT_USAGE))
+    read_only = any(alarm["kind"] == AlarmKind.UNKNOWN_VERSION for alarm in result.get("alarms", ()))
+    return EXIT_FAILED if read_only or result.get("interrupted") else EXIT_DONE
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -17,8 +17,7 @@ from quickstart.cli.model_arguments import DEVNET_STEPS
 from quickstart.cli.rendering import print_json, print_result
 from quickstart.cli.state import open_state
 from quickstart.cli.stopping import INTERRUPTED, stop_on_signals
-from quickstart.data.sources import DEFAULT_SOURCE, open_source
-from quickstart.data.window import Source
+from quickstart.data.sources import open_sources
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, SettingsError, UsageError
 from quickstart.settings import Settings, load_settings
 from quickstart.units import SHANNONS_PER_SOMA, format_soma
@@ -130,7 +129,7 @@ async def _submit(arguments: argparse.Namespace, settings: Settings, at: "Desk")
         policy=Policy(lanes=settings.lanes, max_hits_per_epoch=arguments.max_hits),
         epochs=DEVNET_EPOCHS,
         windows=arguments.windows,
-        sources=_sources(arguments, settings),
+        sources=open_sources(arguments.source, settings),
         seed=arguments.seed,
         command="train",
     )
@@ -193,7 +192,7 @@ def _order(arguments: argparse.Namespace, settings: Settings, board: Board | Non
             checkpoint_every=arguments.checkpoint_every,
             keep=arguments.keep,
         ),
-        sources=_sources(arguments, settings),
+        sources=open_sources(arguments.source, settings),
         folder=arguments.out,
         start=arguments.start or (BEST if board and board.models else SCRATCH),
         architecture=Architecture(width, arguments.layers, arguments.feed_forward or 4 * width, heads),
@@ -201,11 +200,6 @@ def _order(arguments: argparse.Namespace, settings: Settings, board: Board | Non
         stake=arguments.stake or least,
         device=automatic if arguments.device == "auto" else arguments.device,
     )
-
-
-def _sources(arguments: argparse.Namespace, settings: Settings) -> tuple[Source, ...]:
-    names = arguments.source or ([settings.source] if settings.source else [])
-    return tuple(open_source(name, settings) for name in names or [DEFAULT_SOURCE])
 
 
 def _wins(at: "Desk", model_id: bytes) -> int:

@@ -69,12 +69,11 @@ def _ask(wallets: "tuple[WalletFile, ...]", node: str | None, gpus: tuple[str, .
     """What the chain and our own Dict say now."""
     import asyncio
 
-    from quickstart.cli.following import has_ended
     from quickstart.dashboard.asked import Said
     from quickstart.desk.asking import Answer, ask_wallets
     from quickstart.desk.modal_side import costs, workplace
     from quickstart.errors import QuickstartError
-    from quickstart.modal_app.account import modal_errors
+    from quickstart.modal_app.account import has_ended, modal_errors
     from quickstart.modal_app.prices import container_dollars_per_second
     from quickstart.modal_app.workplace import TESTNET_RPC
     from quickstart.submission.alarms import now_ms

@@ -25,7 +25,7 @@ from quickstart.data.filter_names import (
     SECRET,
 )
 from quickstart.data.near_duplicates import NearDuplicates
-from quickstart.data.quality import is_encoded, is_generated, is_licence, is_minified, is_personal
+from quickstart.data.quality import is_encoded, is_generated, is_licence, is_minified, is_personal, share_of
 from quickstart.data.secrets import holds_secret
 from quickstart.data.window import WINDOW_BYTES, Window
 
@@ -46,30 +46,42 @@ _CONTROL = bytes(set(range(32)) - set(b"\t\n\f\r\x1b")) + b"\x7f"
 _BLANK = b" \t\n\v\f\r"
 
 
-def reject_reason(data: bytes) -> str | None:
-    """Why a window is not worth scoring, or None if it is."""
-    size = len(data)
-    if b"\0" in data or _share_of(data, _CONTROL) > LARGEST_CONTROL_SHARE:
-        return BINARY
-    valid = len(data.decode("utf-8", "ignore").encode())
-    if size - valid > LARGEST_INVALID_SHARE * size:
-        return BINARY
-    if _share_of(data, _BLANK) > LARGEST_BLANK_SHARE:
-        return NEARLY_EMPTY
-    if len(set(data)) < SMALLEST_DISTINCT_BYTES:
-        return REPETITIVE
-    if len(zlib.compress(data)) < SMALLEST_COMPRESSED_SHARE * size:
-        return REPETITIVE
-    return None
+def is_binary(data: bytes) -> bool:
+    """Control characters, or too much that is no UTF-8."""
+    invalid = len(data) - len(data.decode("utf-8", "ignore").encode())
+    return (
+        b"\0" in data or share_of(data, _CONTROL) > LARGEST_CONTROL_SHARE or invalid > LARGEST_INVALID_SHARE * len(data)
+    )
+
+
+def is_nearly_empty(data: bytes) -> bool:
+    return share_of(data, _BLANK) > LARGEST_BLANK_SHARE
+
+
+def is_repetitive(data: bytes) -> bool:
+    """Few different bytes, or the same line again and again."""
+    few = len(set(data)) < SMALLEST_DISTINCT_BYTES
+    return few or len(zlib.compress(data)) < SMALLEST_COMPRESSED_SHARE * len(data)
 
 
 BY_CONTENT: dict[str, Callable[[bytes], bool]] = {
+    BINARY: is_binary,
+    NEARLY_EMPTY: is_nearly_empty,
+    REPETITIVE: is_repetitive,
     GENERATED: is_generated,
     MINIFIED: is_minified,
     BASE64: is_encoded,
     BOILERPLATE: is_licence,
     PERSONAL: is_personal,
 }
+"""Filters that look at a window alone, those that take most first."""
+
+BASIC = (BINARY, NEARLY_EMPTY, REPETITIVE)
+
+
+def reject_reason(data: bytes, among: Collection[str] = BASIC) -> str | None:
+    """The first of these filters that a window does not pass, or None."""
+    return next((name for name, is_left_out in BY_CONTENT.items() if name in among and is_left_out(data)), None)
 
 
 class Filters:
@@ -80,8 +92,7 @@ class Filters:
 
     def __init__(self, seen: set[Id32], chosen: Collection[str] = DEFAULT_FILTERS) -> None:
         self._seen = seen
-        self._basic = frozenset(chosen) & {BINARY, NEARLY_EMPTY, REPETITIVE}
-        self._content = [(name, test) for name, test in BY_CONTENT.items() if name in chosen]
+        self._chosen = frozenset(chosen)
         self._near = NearDuplicates() if NEAR_DUPLICATE in chosen else None
 
     def take_in(self, checksums: Sequence[Id32], data: bytes) -> None:
@@ -95,12 +106,9 @@ class Filters:
         data = window.data
         if window.checksum in self._seen:
             return DUPLICATE
-        reason = reject_reason(data)
-        if reason is not None and reason in self._basic:
+        reason = reject_reason(data, self._chosen)
+        if reason is not None:
             return reason
-        for name, test in self._content:
-            if test(data):
-                return name
         if holds_secret(data):
             return SECRET
         if self._near is not None:
@@ -138,7 +146,3 @@ def usable_windows(
             yield window
         else:
             counts.rejected[reason] += 1
-
-
-def _share_of(data: bytes, kinds: bytes) -> float:
-    return 1.0 - len(data.translate(None, kinds)) / max(len(data), 1)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from quickstart.data.cutting import SlotOrder, count_slots, cut_slot, slot_span
 from quickstart.data.documents import TOO_SHORT
 from quickstart.data.filter_names import BINARY
-from quickstart.data.filters import reject_reason
+from quickstart.data.filters import is_binary
 from quickstart.data.window import WINDOW_BYTES, Cursor, Provenance, SourcePlan, Window, WindowStream
 from quickstart.errors import SourceError
 
@@ -30,7 +30,7 @@ class FolderSource:
     Diversity beats volume: the first round takes one window of every file, in an order shuffled by the seed,
     the second round another one, and so on. A file starts at a place of its own (the first kilobyte is often
     a licence text) and its windows lie far apart. Files shorter than a window are skipped, and after their
-    first window binary ones; `skipped` counts them, and what could not be read, by reason.
+    first window binary ones, whatever the filters are; `skipped` counts them, and what could not be read, by reason.
 
     A cursor holds the round, the place in it, and a digest of the list of files: when files came or went, reading
     begins anew, and the bank knows the windows it has. Going on looks at the first kilobyte of earlier files again.
@@ -124,9 +124,9 @@ class FolderSource:
         window = self._window(path, order.slot(0))
         if window is None:
             return None
-        if reject_reason(window.data) == BINARY:
+        if is_binary(window.data):
             # One window tells the filters' counts; the rest of a large binary file would only cost time.
-            self.skipped["binary"] += 1
+            self.skipped[BINARY] += 1
             order = SlotOrder(1, order.first, 1)
         return order, window
 

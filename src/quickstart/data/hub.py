@@ -63,9 +63,20 @@ class Hub:
                     repository, lambda: self._api.dataset_info(repository, revision=revision, timeout=TIMEOUT)
                 )
             except RevisionNotFoundError:
+                if revision is None:
+                    raise SourceError(f"{self._page(repository)} has no commit: see that page in a browser") from None
                 return self.facts(repository)
             self._facts[repository, revision] = RepositoryFacts(info.sha or "", _declared(info.card_data))
         return self._facts[repository, revision]
+
+    def check_access(self, repository: str) -> None:
+        """Asks whether our account may read a data set's files; a listing of a gated one says nothing of that.
+
+        Raises:
+            SourceAccessError: it may not; says what to do.
+            SourceError: the hub does not answer.
+        """
+        self._call(repository, lambda: self._api.auth_check(repository, repo_type="dataset"))
 
     def paths(self, repository: str, folder: str, revision: str) -> dict[str, int]:
         """Paths and sizes of all files below a folder.

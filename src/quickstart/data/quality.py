@@ -63,8 +63,8 @@ def is_minified(data: bytes) -> bool:
     """Lines far longer than people write, hardly a blank, many signs. Scripts without blanks have few signs."""
     return (
         max(map(len, data.split(b"\n"))) > LARGEST_CODE_LINE
-        and _share(data, _BLANK) < SMALLEST_BLANK_SHARE
-        and _share(data, _SIGNS) > SMALLEST_SIGN_SHARE
+        and share_of(data, _BLANK) < SMALLEST_BLANK_SHARE
+        and share_of(data, _SIGNS) > SMALLEST_SIGN_SHARE
     )
 
 
@@ -85,5 +85,6 @@ def is_personal(data: bytes) -> bool:
     return _EMAIL.search(data) is not None
 
 
-def _share(data: bytes, kinds: bytes) -> float:
+def share_of(data: bytes, kinds: bytes) -> float:
+    """How much of the data is bytes of these kinds, 0 to 1."""
     return 1.0 - len(data.translate(None, kinds)) / max(len(data), 1)

@@ -11,6 +11,7 @@ import sys
 from quickstart.devnet.config import DevnetUrls, add_arguments, config_from
 from quickstart.devnet.server import serve_until
 from quickstart.errors import QuickstartError
+from quickstart.logs import hide_urls
 
 
 def main() -> int:
@@ -19,8 +20,7 @@ def main() -> int:
     parser.add_argument("--parent-pipe", action="store_true", help="end when standard input closes; ignore Ctrl-C")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # httpx logs every request of the proxy.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    hide_urls()
     try:
         asyncio.run(_serve(args))
     except QuickstartError as error:

@@ -17,8 +17,8 @@ from quickstart.ledger.records import (
     EpochReport,
     Fate,
     Fill,
-    FillGroup,
     FillState,
+    FillSum,
     Intent,
     IntentKind,
     IntentStatus,
@@ -74,16 +74,19 @@ class Ledger:
     # -- intents and their outcomes
 
     def record(self, intent: Intent) -> None:
-        """Makes a signed transaction durable, before it is sent.
+        """Makes a signed transaction durable, before it is sent. One that was refused before, to the byte the same (the
+        same coins for the same thing), is pending again.
 
         Raises:
-            ConflictError: a coin version or the target is already named by a live intent.
+            ConflictError: a coin version, the target or the very bytes are already named by a live intent.
         """
         with self._transaction() as database:
             try:
-                database.execute(
+                recorded = database.execute(
                     "INSERT INTO intents (digest, kind, subject, epoch, created_ms, signed, details) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET status = 'pending', "
+                    "outcome = NULL, settled_ms = NULL, epoch = excluded.epoch, created_ms = excluded.created_ms, "
+                    "signed = excluded.signed, details = excluded.details WHERE status = 'refused'",
                     (
                         intent.digest,
                         intent.kind.value,
@@ -94,6 +97,8 @@ class Ledger:
                         json.dumps(intent.details),
                     ),
                 )
+                if not recorded.rowcount:
+                    raise ConflictError("these very bytes are in the ledger already")
                 database.executemany(
                     "INSERT INTO intent_coins VALUES (?, ?, ?, ?, ?)",
                     [(*_coin_row(coin), intent.digest) for coin in intent.coins],
@@ -169,13 +174,23 @@ class Ledger:
         query = "SELECT subject FROM intents WHERE kind = ? AND status = 'failed' AND epoch = ? AND subject IS NOT NULL"
         return frozenset(row["subject"] for row in self._figures(query, kind.value, epoch))
 
-    def submissions(self) -> tuple[Submission, ...]:
-        """Every submission that may have landed, oldest first."""
-        query = "SELECT * FROM intents WHERE kind = 'submit' AND status IN ('pending', 'landed') ORDER BY created_ms"
+    def submissions(self, epoch: int | None = None) -> tuple[Submission, ...]:
+        """Every submission that may have landed, oldest first; or those that filled a target in `epoch`."""
+        among = "" if epoch is None else "AND subject IN (SELECT target_id FROM fills WHERE epoch = ?)"
+        query = f"SELECT * FROM intents WHERE kind = 'submit' AND status IN ('pending', 'landed') {among}"
         return tuple(
             Submission(row["subject"], row["digest"], row["epoch"], json.loads(row["details"]))
-            for row in self._rows(query)
+            for row in self._rows(f"{query} ORDER BY created_ms", *([] if epoch is None else [epoch]))
         )
+
+    def data_used(self) -> tuple[tuple[str | None, str | None, int], ...]:
+        """How many submissions that may have landed came from each source under each licence, None where not noted."""
+        query = """
+            SELECT json_extract(details, '$.provenance.source') AS source,
+                json_extract(details, '$.provenance.licence') AS licence, COUNT(*) AS number
+            FROM intents WHERE kind = 'submit' AND status IN ('pending', 'landed') GROUP BY source, licence
+        """
+        return tuple((row["source"], row["licence"], row["number"]) for row in self._rows(query))
 
     def _intent(self, row: sqlite3.Row) -> Intent:
         coins = self._rows("SELECT * FROM intent_coins WHERE digest = ? ORDER BY rowid", row["digest"])
@@ -254,25 +269,29 @@ class Ledger:
         with self._transaction() as database:
             database.execute("UPDATE fills SET state = ? WHERE target_id = ?", (state.value, target_id))
 
-    def fills(self, state: FillState | None = None) -> tuple[Fill, ...]:
-        rows = self._rows("SELECT * FROM fills WHERE ?1 IS NULL OR state = ?1 ORDER BY epoch, target_id", state)
+    def fills(self, state: FillState | None = None, epoch: int | None = None) -> tuple[Fill, ...]:
+        """All of them, or those of one state, or of one epoch."""
+        query = "SELECT * FROM fills WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR epoch = ?2)"
+        rows = self._rows(f"{query} ORDER BY epoch, target_id", state, epoch)
         return tuple(Fill(**{**dict(row), "state": FillState(row["state"])}) for row in rows)
 
-    def fill_groups(self) -> tuple[FillGroup, ...]:
-        """All our fills, those that are alike together."""
-        rows = self._rows("SELECT * FROM fill_sums WHERE number ORDER BY epoch, state")
-        return tuple(FillGroup(**{**dict(row), "state": FillState(row["state"])}) for row in rows)
+    def fill_sums(self) -> tuple[FillSum, ...]:
+        """All fills, counted by epoch, state, reward and bond."""
+        rows = self._rows("SELECT epoch, state, reward, bond, number AS count FROM fill_sums WHERE number > 0")
+        return tuple(FillSum(**{**dict(row), "state": FillState(row["state"])}) for row in rows)
 
     def add_timing(self, timing: Timing) -> None:
         with self._transaction() as database:
             values = tuple(getattr(timing, name) for name in Timing.__dataclass_fields__)
             database.execute("INSERT OR IGNORE INTO timings VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
-    def timings(self, since_epoch: int = 0) -> tuple[Timing, ...]:
-        """Of the fills of `since_epoch` and later."""
+    def timings(self, since_epoch: int = 0, until_epoch: int | None = None) -> tuple[Timing, ...]:
+        """Of the fills of `since_epoch` and later, to the end of `until_epoch`."""
         rows = self._rows(
-            "SELECT timings.* FROM timings JOIN fills USING (target_id) WHERE epoch >= ? ORDER BY landed_ms",
+            "SELECT timings.* FROM timings JOIN fills USING (target_id) "
+            "WHERE epoch >= ?1 AND (?2 IS NULL OR epoch <= ?2) ORDER BY landed_ms",
             since_epoch,
+            until_epoch,
         )
         return tuple(Timing(**{**dict(row), "origin": Origin(row["origin"])}) for row in rows)
 
@@ -284,6 +303,11 @@ class Ledger:
         """All our fills by what became of them."""
         rows = self._figures("SELECT state, SUM(number) AS number FROM fill_sums GROUP BY state HAVING SUM(number) > 0")
         return {FillState(row["state"]): row["number"] for row in rows}
+
+    def distinct_windows(self, since_epoch: int = 0) -> int:
+        """With how many windows targets were filled in `since_epoch` and later; those that are not known are one."""
+        query = "SELECT COUNT(*) AS number FROM (SELECT DISTINCT window FROM fills WHERE epoch >= ?)"
+        return int(self._rows(query, since_epoch)[0]["number"])
 
     def bond_outstanding(self) -> int:
         """Shannons locked in fills that are not claimed yet."""

@@ -88,14 +88,14 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True)
-class FillGroup:
-    """`number` fills of one epoch that have the same state, reward and bond, in shannons."""
+class FillSum:
+    """So many fills of an epoch that became the same and have the same reward and bond; shannons each."""
 
     epoch: int
     state: FillState
     reward: int
     bond: int
-    number: int
+    count: int
 
 
 class Origin(StrEnum):

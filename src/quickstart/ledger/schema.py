@@ -159,9 +159,21 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX unfilled_by_epoch ON unfilled (epoch);
     """,
+    # Sums over all fills and movements, read from the indexes alone.
+    """
+    CREATE INDEX fill_sums ON fills (epoch, state, reward, bond);
+    DROP INDEX fills_by_epoch;
+    CREATE INDEX movement_sums ON movements (epoch, item, amount);
+    """,
     # What is asked for many times a second must not read every row there ever was: sums, kept by the database itself.
     # (A trigger's statements take the conflict clause of the statement that fired it, so these do without upserts.)
     """
+    DROP INDEX movement_sums;
+    DROP INDEX fill_sums;
+    DROP INDEX bonds_by_state;
+    DROP INDEX fees_by_epoch;
+    CREATE INDEX fills_by_epoch ON fills (epoch);
+
     CREATE TABLE movement_sums (
         epoch INTEGER NOT NULL,
         item TEXT NOT NULL,
@@ -195,8 +207,6 @@ MIGRATIONS: tuple[str, ...] = (
         UPDATE fill_sums SET number = number + 1
             WHERE epoch = new.epoch AND state = new.state AND reward = new.reward AND bond = new.bond;
     END;
-    DROP INDEX bonds_by_state;
-    DROP INDEX fees_by_epoch;
     """,
 )
 

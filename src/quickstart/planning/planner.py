@@ -33,7 +33,6 @@ class Reason(StrEnum):
     UNEXPLORED = "unexplored"
     GAIN = "gain"
     UNNEEDED = "no target needs the model"
-    NOTHING_ADDED = "adds nothing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from arrgen import normal_array
 from numpy.typing import NDArray
 
 from quickstart.chain.ids import Id32, format_digest
-from quickstart.errors import WeightsError
+from quickstart.errors import DeviceMemoryError, WeightsError
 from quickstart.scoring.contract import SEQUENCE_TOKENS, TOLERANCE
-from quickstart.scoring.engine import CertifiedError
+from quickstart.scoring.engine import MORE_MEMORY, OUT_OF_MEMORY, CertifiedError
 
 SAFETY_FACTOR = 3.0
 
@@ -63,9 +63,12 @@ def certify(engine_run: Run, reference_run: Run, windows: Sequence[bytes]) -> Ce
     Raises:
         WeightsError: one of the runs gives NaN, infinity, a zero embedding or one that float16 cannot hold, or cannot
         score a window.
+        DeviceMemoryError: one of them had no memory for a window.
     """
     expected, actual = reference_run(windows), engine_run(windows)
     for reason in (*expected.failures.values(), *actual.failures.values()):
+        if reason == OUT_OF_MEMORY:
+            raise DeviceMemoryError(f"{OUT_OF_MEMORY} with a calibration window: {MORE_MEMORY}")
         raise WeightsError(f"a calibration window cannot be scored: {reason}")
     with np.errstate(all="ignore"):
         stored = np.asarray(actual.embeddings).astype(np.float16)
@@ -110,14 +113,14 @@ class Certificates:
         """The certificate of these weights on this engine; measured on first use.
 
         Raises:
-            WeightsError: as `certify`, with the checksum of the weights in the message.
+            WeightsError, DeviceMemoryError: as `certify`, with the checksum of the weights in the message.
         """
         key = (checksum, engine_id)
         if key not in self._known:
             try:
                 self._known[key] = certify(engine_run, reference_run, self._windows)
-            except WeightsError as error:
-                raise WeightsError(f"weights {format_digest(checksum)}: {error}") from error
+            except (WeightsError, DeviceMemoryError) as error:
+                raise type(error)(f"weights {format_digest(checksum)}: {error}") from error
         return self._known[key]
 
 

@@ -47,6 +47,12 @@ class CertifiedError:
     loss: float
 
 
+OUT_OF_MEMORY = "out of memory"
+"""Why a window was not scored that does not fit beside its model, not even alone."""
+
+MORE_MEMORY = "end what else uses that memory, or score on another device (QUICKSTART_GPU on Modal, --engine here)"
+
+
 @dataclass(frozen=True, slots=True)
 class WindowFailure:
     """A window that one model could not score: its position in the request, and why."""
@@ -78,6 +84,7 @@ class Engine(Protocol):
 
     Raises:
         WeightsError: the model itself gives NaN or infinity, or cannot be certified.
+        DeviceMemoryError: it does not fit into the memory here, or no window does beside it.
     """
 
     @property
@@ -88,7 +95,7 @@ class Engine(Protocol):
         while this one scores.
 
         Raises:
-            WeightsError: it is too large for the device.
+            DeviceMemoryError: it is too large for the device.
             StateError: its file cannot be read.
         """
         ...

@@ -1,14 +1,21 @@
 """From an engine's plain results to a shard: what cannot be used is a failure with a reason, no number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from quickstart.chain.ids import format_digest
-from quickstart.errors import WeightsError
+from quickstart.errors import DeviceMemoryError, QuickstartError, WeightsError
 from quickstart.scoring.certification import Run, Scores
 from quickstart.scoring.contract import MAX_DATA_BYTES
-from quickstart.scoring.engine import CertifiedError, ScoredShard, Weights, WindowFailure
+from quickstart.scoring.engine import (
+    MORE_MEMORY,
+    OUT_OF_MEMORY,
+    CertifiedError,
+    ScoredShard,
+    Weights,
+    WindowFailure,
+)
 
 _LARGEST_STORED = float(np.finfo(np.float16).max)
 
@@ -19,7 +26,8 @@ def score_shard(
     """Runs the windows that can be scored, and names the others in `failures`.
 
     Raises:
-        WeightsError: no window that could be scored gave a usable result, so the model is at fault.
+        WeightsError: no window that was scored gave a usable result, so the model is at fault.
+        DeviceMemoryError: no window was scored, for lack of memory.
     """
     reasons = {i: reason for i, window in enumerate(windows) if (reason := refusal(window))}
     accepted = [i for i in range(len(windows)) if i not in reasons]
@@ -30,7 +38,7 @@ def score_shard(
         usable = _usable(scores)
         failures = {k: scores.failures.get(k, "NaN or infinity") for k in np.flatnonzero(~usable).tolist()}
         if not usable.any():
-            raise WeightsError(f"weights {format_digest(weights.checksum)}: {failures[0]} for every window")
+            raise _nothing_usable(f"weights {format_digest(weights.checksum)}", failures.values())
         reasons |= {accepted[k]: reason for k, reason in failures.items()}
         rows = np.array(accepted)[usable]
         embeddings[rows], losses[rows] = scores.embeddings[usable], scores.losses[usable]
@@ -44,6 +52,13 @@ def refusal(window: bytes) -> str | None:
     if len(window) > MAX_DATA_BYTES:
         return f"{len(window)} bytes, more than one batch of {MAX_DATA_BYTES}"
     return None
+
+
+def _nothing_usable(name: str, reasons: Iterable[str]) -> QuickstartError:
+    of_the_model = next((reason for reason in reasons if reason != OUT_OF_MEMORY), None)
+    if of_the_model is None:
+        return DeviceMemoryError(f"{name}: {OUT_OF_MEMORY} for every window: {MORE_MEMORY}")
+    return WeightsError(f"{name}: {of_the_model} for every window")
 
 
 def _usable(scores: Scores) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quickstart.chain.ids import Id32, format_digest
 from quickstart.scoring.batches import MOST_SEQUENCES, Batched, run_batches, sequence_bytes, sequences_that_fit
 from quickstart.scoring.certification import Certificates, Run, Scores
-from quickstart.scoring.engine import Architecture, CertifiedError, ScoredShard, Weights
+from quickstart.scoring.engine import OUT_OF_MEMORY, Architecture, CertifiedError, ScoredShard, Weights
 from quickstart.scoring.numpy_engine import run_reference
 from quickstart.scoring.shards import score_shard
 from quickstart.scoring.tokens import Tokens, tokenize
@@ -56,7 +56,9 @@ class TorchEngine:
         self._certificates = Certificates(calibration)
         self._residents = Residents(self._device, self._free)
         self._batch_sequences = batch_sequences
-        self._sizes: dict[tuple[Architecture, torch.dtype], int] = {}  # that held so far
+        # That held so far. They only shrink: nothing tells when memory is free again, and each trial in vain costs a
+        # batch. A container lives for hours at most, and the next one measures anew.
+        self._sizes: dict[tuple[Architecture, torch.dtype], int] = {}
         self._too_narrow: set[Id32] = set()
 
     @property
@@ -183,7 +185,7 @@ def _by_window(
         return Scores(
             (np.add.reduceat(embeddings, starts[:-1]) / lengths[:, None]).astype(result),
             (np.add.reduceat(losses, starts[:-1]) / lengths).astype(result),
-            {int(window): "out of memory" for window in np.searchsorted(starts, batched.failed, "right") - 1},
+            {int(window): OUT_OF_MEMORY for window in np.searchsorted(starts, batched.failed, "right") - 1},
         )
 
 

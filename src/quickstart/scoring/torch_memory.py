@@ -12,6 +12,8 @@ from quickstart.scoring.weights import expected_shapes
 from quickstart.units import KIB
 
 _MEMINFO = Path("/proc/meminfo")
+_REFUSALS = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+"""Torch on a CPU; the CUDA driver; cuBLAS, cuDNN, cuSOLVER and cuSPARSE, which take memory past torch."""
 
 
 def free_bytes(device: torch.device) -> int:
@@ -32,7 +34,7 @@ def parameters(architecture: Architecture) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the machine, refused memory. On a CPU torch says so in words only."""
+    """Whether a device, or the machine, refused memory; some of what torch calls says so in words only."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _REFUSALS)
     )

@@ -9,8 +9,8 @@ from typing import TypeAlias
 import torch
 
 from quickstart.chain.ids import Id32, format_digest
-from quickstart.errors import WeightsError
-from quickstart.scoring.engine import Weights
+from quickstart.errors import DeviceMemoryError
+from quickstart.scoring.engine import MORE_MEMORY, Weights
 from quickstart.scoring.torch_memory import is_out_of_memory, parameters
 from quickstart.scoring.torch_model import TorchModel
 
@@ -38,7 +38,7 @@ class Residents:
         """The model, from the device if it is there. `reserve`: bytes to be left free for the work with it.
 
         Raises:
-            WeightsError: the device is too small for it.
+            DeviceMemoryError: the device is too small for it.
             StateError: its file cannot be read.
         """
         key = (weights.checksum, dtype)
@@ -82,7 +82,7 @@ class Residents:
                     self._stream.synchronize()
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                raise WeightsError(f"weights {name}: they do not fit into the memory of the device") from error
+                raise DeviceMemoryError(f"weights {name}: no room for them on {self._device}: {MORE_MEMORY}") from error
             raise
         log.info("weights %s are on %s: %d MB", name, self._device, model.bytes // 10**6)
         with self._present:

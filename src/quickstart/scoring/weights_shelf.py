@@ -9,10 +9,11 @@ import json
 import os
 from pathlib import Path
 
-from quickstart.bank.segments import disk_errors, move_into_place, open_root, write_file, written_aside
+from quickstart.bank.segments import disk_errors, open_root, write_file, written_aside
 from quickstart.chain.board import sealed_weights_id
 from quickstart.chain.ids import Id32
 from quickstart.chain.transactions import Manifest
+from quickstart.durable import put_in_place
 from quickstart.errors import StateError, WeightsError
 from quickstart.scoring.engine import Weights
 from quickstart.scoring.tensor_file import FileAt
@@ -21,7 +22,8 @@ from quickstart.scoring.weights_store import WeightsStore
 
 
 class WeightsShelf:
-    """The folder `root`, which holds at most `max_bytes` of weights; the longest unused go first.
+    """The folder `root`, which holds at most `max_bytes` of weights, besides those that are just being fetched; the
+    longest unused go first.
 
     Raises:
         StateError: (any method that writes) the disk is full or refuses.
@@ -51,10 +53,12 @@ class WeightsShelf:
         if checksum is None:
             open_root(self._root)
             with disk_errors(self._root):
-                self._make_room(manifest.size)
                 with written_aside(self._root) as plain:
                     checksum = store.fetch_into(plain, manifest, key).checksum
-                    move_into_place(plain, self._file(checksum))
+                    if not self.has(checksum):
+                        # Not before: a model that only claims to be so large takes no other's place.
+                        self._make_room(manifest.size)
+                        put_in_place(plain, self._file(checksum))
                 self._name(weights_id).parent.mkdir(exist_ok=True)
                 named = {"weights": checksum.hex(), "size": manifest.size}
                 write_file(self._root, self._name(weights_id), [json.dumps(named).encode()])
