@@ -16,6 +16,7 @@ from quickstart.modal_app.names import (
     APP,
     CLAIM,
     CLAIMING,
+    DASHBOARD_MODULE,
     DICT,
     DISARMED,
     GPU_CALLS,
@@ -26,7 +27,7 @@ from quickstart.modal_app.names import (
     SUBMITTER,
     TENDING,
     TRAINING_APP,
-    TRAINING_MODULES,
+    TRAINING_MODULE,
     TRAINING_RUNNING,
     TRAINING_STARTED,
     UPKEEP,
@@ -83,10 +84,13 @@ def run_deploy(arguments: argparse.Namespace) -> int:
     """
     import modal
 
+    settings = load_settings()
+    modules = [*MODULES]
+    modules += [DASHBOARD_MODULE] if settings.dashboard_password else []
+    modules += [TRAINING_MODULE] if settings.training_dollars_per_day else []
     deployed = []
-    trains = load_settings().training_dollars_per_day > 0
     with modal_errors():
-        for name in (*MODULES, *(TRAINING_MODULES if trains else ())):
+        for name in modules:
             app: modal.App = import_module(name).app
             if arguments.dry_run:
                 pass

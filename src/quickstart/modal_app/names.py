@@ -30,6 +30,13 @@ SECRETS = "soma-secrets"
 DATA_SECRET = "soma-data"
 """The Hugging Face token only, for functions that read data and must not hold the wallet's key."""
 
+DASHBOARD_APP = "soma-dashboard"
+DASHBOARD = "page"
+"""The page: an app of its own, and its only function."""
+
+DASHBOARD_SECRET = "soma-dashboard"
+"""The page's password, and which node to ask; no key."""
+
 BANK_VOLUME = "soma-bank"
 WEIGHTS_VOLUME = "soma-weights"
 LEDGER_VOLUME = "soma-ledger"
@@ -53,14 +60,17 @@ PROGRESS = "progress"
 MODULES = ("quickstart.submitter",)
 """What `uv run deploy` deploys: the variable `app` of each."""
 
-TRAINING_MODULES = ("quickstart.training",)
-"""What it deploys besides, where there is money for training."""
+TRAINING_MODULE = "quickstart.training"
+"""Deployed too where there is money for training."""
 
 TRAINING = "training"
 """Keys of the Dict that begin with this and a slash are the training app's: `running`, `started`, its dollars."""
 
 TRAINING_RUNNING, TRAINING_STARTED = f"{TRAINING}/running", f"{TRAINING}/started"
 """Keys of the Dict: the function call ids of the training at work, and of the last one that the schedule started."""
+
+DASHBOARD_MODULE = "quickstart.dashboard.modal_page"
+"""Deployed too where the page has a password."""
 
 STARTED = "started"
 """Key of the Dict: the function call id of the last cycle that a command started; it may wait for a container."""
