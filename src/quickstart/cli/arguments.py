@@ -16,6 +16,7 @@ NO_RIVALRY = {"rivals": None, "rival_poll": None, "fault": None}
 
 NETWORKS = ("devnet", "localnet")
 ENGINES = ("auto", "numpy", "torch")
+LOG_LEVELS = ("info", "warning", "error", "critical")
 WALLET_ACTIONS = ("new", "import", "show", "sweep", "backup", "restore")
 SHELLS = ("bash", "zsh", "fish")
 
@@ -178,6 +179,17 @@ def doctor_parser() -> CommandParser:
     parser.add_argument("--fix", action="store_true", help="mend what can be mended without losing or sending anything")
     parser.add_argument("--strict", action="store_true", help="exit code 1 with warnings too")
     add_state_argument(parser)
+    add_output_arguments(parser)
+    return parser
+
+
+def logs_parser() -> CommandParser:
+    parser = CommandParser("logs", "What the deployment on Modal has said; kept for 30 days, without secrets.")
+    add = parser.add_argument
+    add("--since", metavar="WHEN", default="1d", help="30m, 6h, 2d ago, or a time like 2026-11-22T18:00 (default 1d)")
+    add("--level", choices=LOG_LEVELS, default="info", help="this level and above (default info)")
+    add("--grep", metavar="TEXT", help="only what holds these words")
+    add("--limit", type=whole(1, 10**6), default=1000, metavar="N", help="the last N of them (default 1000)")
     add_output_arguments(parser)
     return parser
 
