@@ -155,6 +155,7 @@ def status_parser() -> CommandParser:
     )
     add("--local", action="store_true", help="ask neither Modal nor a node: what the state folder says")
     add("--rpc-url", metavar="URL", help="the node to ask (also QUICKSTART_RPC_URL)")
+    add("--all-profiles", action="store_true", help="the wallets of .env and of every .env.NAME")
     add_state_argument(parser)
     add_output_arguments(parser)
     return parser
