@@ -129,8 +129,8 @@ TABLE = [
     Row("state: a key that is none", (*DEVNET, "--state", "s"), ("devnet-wallet.key", "holds no key"),
         files={"s/devnet-wallet.key": b"\xff\xfe"}),
     # commands that need a place
-    Row("rebuild without a network", ("rebuild",), ("--local", "--network")),
-    Row("cleanup without a network", ("cleanup",), ("--local", "--network")),
+    Row("rebuild elsewhere with a folder here", ("rebuild", "--state", "s"), ("--state", "--local", "--network")),
+    Row("cleanup elsewhere with a folder here", ("cleanup", "--state", "s"), ("--state", "--local", "--network")),
     Row("cleanup --yes alone", ("cleanup", "--yes"), ("--all",)),
     Row("cleanup --all here", ("cleanup", "--all", "--network", "devnet"), ("--network",)),
     Row("cleanup --all without settings", ("cleanup", "--all"), ("SOMA_SECRET_KEY", "S3_BUCKET")),

@@ -116,8 +116,8 @@ def claim_parser() -> CommandParser:
 def rebuild_parser() -> CommandParser:
     parser = CommandParser(
         "rebuild",
-        "Make this machine's ledger again from the chain and the bucket, with fills that another client made with the "
-        "same key; and read what bonds rest on.",
+        "Make the ledger again from the chain and the bucket, with fills that another client made with the same key; "
+        "and read what bonds rest on. On Modal, or with --network, --local or --rpc-url on this machine.",
     )
     add_network_arguments(parser)
     add_dry_run_argument(parser, "show what would change; change nothing")
@@ -129,7 +129,8 @@ def rebuild_parser() -> CommandParser:
 def cleanup_parser() -> CommandParser:
     parser = CommandParser(
         "cleanup",
-        "Remove published windows whose targets are claimed; with --all everything of ours on Modal and in the bucket.",
+        "Remove published windows whose targets are claimed, by the ledger on Modal, or with --network, --local or "
+        "--rpc-url by this machine's; with --all everything of ours on Modal and in the bucket.",
     )
     add_network_arguments(parser)
     parser.add_argument(

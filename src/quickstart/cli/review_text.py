@@ -73,12 +73,12 @@ def _not_got(one: Review) -> Iterator[str]:
         (Fate.FAR, "out of reach of the bank"),
     ):
         group = one.of_fate(fate)
-        yield f"{len(group)} {meaning}."
+        yield f"{one.count(fate)} {meaning}."
         yield ""
         yield from _table(
             ("target", "short by", "best model", "open ms", "taken by", "with"),
             [_unfilled(target) for target in group[:SHOWN]],
-            len(group),
+            one.count(fate),
         )
     if one.takers:
         yield "Who was faster, of those that were asked for:"
@@ -87,7 +87,7 @@ def _not_got(one: Review) -> Iterator[str]:
         yield from _table(("submitter", "targets", "median ms open"), takers, len(one.takers))
     models = [(format_id(m.model), m.won, m.lost, m.missed, m.far) for m in one.models]
     if models:
-        yield "By the model that wins our window:"
+        yield "By the model that wins our nearest window, of the targets that are kept:"
         yield ""
     yield from _table(("model", "won", "lost", "missed", "out of reach"), models)
 

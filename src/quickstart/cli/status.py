@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from quickstart.cli.following import has_ended
 from quickstart.cli.networks import checked_url
 from quickstart.cli.rendering import print_json
 from quickstart.cli.shared_devnet import served_by_other
@@ -23,6 +22,7 @@ from quickstart.desk.health import EpochClock, Health, Reading, Workplace, open_
 from quickstart.desk.modal_side import ModalAnswer, ask_modal
 from quickstart.errors import EXIT_DONE, QuickstartError, SettingsError, StateError, UsageError
 from quickstart.ledger.ledger import Ledger
+from quickstart.modal_app.account import has_ended
 from quickstart.modal_app.prices import container_dollars_per_second
 from quickstart.modal_app.workplace import TESTNET_RPC
 from quickstart.profiles import profiles, using

@@ -7,7 +7,7 @@ from quickstart.chain.client import FilledTarget
 from quickstart.chain.protocol import NEWEST_PROTOCOL, PARAMETERS, Parameters
 from quickstart.ledger.accounts import ClaimShares
 from quickstart.ledger.ledger import Ledger
-from quickstart.ledger.records import Fill, FillState
+from quickstart.ledger.records import FillState, FillSum
 from quickstart.submission.summary import EARNED_ITEMS, FEE_ITEMS
 from quickstart.units import DAYS, GIB
 
@@ -25,14 +25,14 @@ class Books:
     """What a ledger says. `movements`: shannons by epoch and item; `stored_bytes`: of public copies."""
 
     epoch: int
-    fills: tuple[Fill, ...]
+    fills: tuple[FillSum, ...]
     movements: Mapping[int, Mapping[str, int]]
     stored_bytes: int
 
     @classmethod
     def of(cls, ledger: Ledger) -> "Books":
         return cls(
-            ledger.latest_epoch(), ledger.fills(), ledger.movements(), sum(copy.size for copy in ledger.published())
+            ledger.latest_epoch(), ledger.fill_sums(), ledger.movements(), sum(copy.size for copy in ledger.published())
         )
 
 
@@ -148,36 +148,39 @@ def accounts(books: Books, chain: ChainAnswer | None, costs: Costs | None) -> Ac
         )
         for epoch, items in books.movements.items()
     }
-    for epoch in {fill.epoch for fill in books.fills} | dollars.keys():
-        mine = [fill for fill in books.fills if fill.epoch == epoch]
-        open_ = sum(_share(fill, parameters) for fill in mine if fill.state is FillState.FILLED)
+    fills: dict[int, list[FillSum]] = {epoch: [] for epoch in dollars}
+    for one in books.fills:
+        fills.setdefault(one.epoch, []).append(one)
+    for epoch, mine in fills.items():
+        by_state = {state: [one for one in mine if one.state is state] for state in FillState}
+        to_come = sum(one.count * _share(one, parameters) for one in by_state[FillState.FILLED])
         settled = epoch + AUDIT_EPOCHS <= now
         epochs[epoch] = replace(
             epochs.get(epoch, EpochAccount(epoch, gpu_dollars=dollars.get(epoch))),
-            bond_lost=sum(fill.bond for fill in mine if fill.state is FillState.SLASHED),
-            in_audit=0 if settled else open_,
-            claimable=open_ if settled else 0,
-            fills=len(mine),
-            fills_claimed=sum(fill.state is FillState.CLAIMED for fill in mine),
-            fills_slashed=sum(fill.state is FillState.SLASHED for fill in mine),
+            bond_lost=_bonds(by_state[FillState.SLASHED]),
+            in_audit=0 if settled else to_come,
+            claimable=to_come if settled else 0,
+            fills=_count(mine),
+            fills_claimed=_count(by_state[FillState.CLAIMED]),
+            fills_slashed=_count(by_state[FillState.SLASHED]),
         )
     told = tuple(epochs[epoch] for epoch in sorted(epochs))
     totals = _totals(books.movements)
-    open_fills = [fill for fill in books.fills if fill.state is FillState.FILLED]
+    open_fills = [one for one in books.fills if one.state is FillState.FILLED]
     return Accounts(
         epoch=now,
         earned=sum(one.earned for one in told),
         claimed=totals.get("reward_submitter", 0),
         in_audit=sum(one.in_audit for one in told),
         claimable=sum(one.claimable for one in told),
-        bond_out=sum(fill.bond for fill in open_fills),
+        bond_out=_bonds(open_fills),
         bond_lost=sum(one.bond_lost for one in told),
         fees=sum(one.fees for one in told),
         staked=-totals.get("stake", 0),
         other=sum(amount for item, amount in totals.items() if item not in _ACCOUNTED),
         balance=sum(totals.values()),
         chain_balance=None if chain is None else chain.balance,
-        open_fills=len(open_fills),
+        open_fills=_count(open_fills),
         chain_open_fills=None if chain is None else len(chain.open_fills),
         gpu_dollars=None if costs is None else sum(paid for _, paid in costs.gpu_by_day.values()),
         storage_dollars_per_month=books.stored_bytes / GIB * STORAGE_DOLLARS_PER_GIB_MONTH,
@@ -196,8 +199,16 @@ def _dollars(costs: Costs | None, chain: ChainAnswer | None) -> dict[int, float]
     return found
 
 
-def _share(fill: Fill, parameters: Parameters) -> int:
+def _share(fill: FillSum, parameters: Parameters) -> int:
     return ClaimShares.of(fill.reward, fill.bond, parameters).submitter
+
+
+def _bonds(fills: Iterable[FillSum]) -> int:
+    return sum(one.count * one.bond for one in fills)
+
+
+def _count(fills: Iterable[FillSum]) -> int:
+    return sum(one.count for one in fills)
 
 
 def _sum(items: Mapping[str, int], names: Iterable[str]) -> int:

@@ -29,14 +29,12 @@ class Records:
 
     @classmethod
     def of(cls, ledger: Ledger, epoch: int) -> "Records":
-        fills = tuple(fill for fill in ledger.fills() if fill.epoch == epoch)
-        ours = {fill.target_id for fill in fills}
         return cls(
             epoch=epoch,
             report=next((report for report in ledger.epoch_reports() if report.epoch == epoch), None),
-            fills=fills,
-            submissions={one.target_id: one for one in ledger.submissions() if one.target_id in ours},
-            timings={one.target_id: one for one in ledger.timings(epoch) if one.target_id in ours},
+            fills=ledger.fills(epoch=epoch),
+            submissions={one.target_id: one for one in ledger.submissions(epoch)},
+            timings={one.target_id: one for one in ledger.timings(epoch, epoch)},
             unfilled=ledger.unfilled(epoch),
         )
 
@@ -117,7 +115,10 @@ class NextDollar:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One epoch. `report` is None where no run of ours came to its end; `next_dollar` where nothing can be planned."""
+    """One epoch. `report` is None where no run of ours came to its end; `next_dollar` where nothing can be planned.
+
+    `unfilled`: as many as the ledger keeps of an epoch; `count` knows of all.
+    """
 
     epoch: int
     report: EpochReport | None
@@ -131,6 +132,14 @@ class Review:
 
     def of_fate(self, fate: Fate) -> tuple[Unfilled, ...]:
         return tuple(target for target in self.unfilled if target.fate is fate)
+
+    def count(self, fate: Fate) -> int:
+        """How many targets of the epoch met it, also those that are not kept one by one."""
+        kept, report = len(self.of_fate(fate)), self.report
+        if report is None:
+            return kept
+        told = {Fate.LOST: report.lost, Fate.MISSED: report.missed, Fate.FAR: report.targets_seen - report.fillable}
+        return max(kept, told[fate])
 
 
 def review(records: Records, parameters: Parameters, plan: Mapping[str, Any] | None) -> Review:
