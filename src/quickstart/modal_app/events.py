@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstart.child_environment import secret_names
+from quickstart.logs import hide_urls
 from quickstart.units import DAYS, MIB
 
 KEPT_DAYS = 30
@@ -135,6 +137,16 @@ class EventStore(logging.Handler):
             self._place,
             {name: self._redact.value(value) for name, value in extra.items()},
         )
+
+
+def start_log(folder: Path) -> None:
+    """What a container does first: logs to its output, where Modal keeps it for a day, and to the volume at `folder`,
+    if it has one.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    hide_urls()
+    if folder.is_dir():
+        keep_events(folder, os.environ.get("MODAL_TASK_ID", ""))
 
 
 def keep_events(folder: Path, place: str) -> None:
