@@ -1,17 +1,18 @@
 """The lease in a bucket: leases of several machines before one S3 server, and a service that ignores conditions."""
 
+import time
 from collections.abc import Iterator
 
 import boto3
 import pytest
-from loopback import Answer, serving
+from loopback import Answer, Seen, serving
 from moto.server import ThreadedMotoServer
 
 from quickstart.chain.shared_lease import SharedLease
 from quickstart.errors import HeldElsewhereError, LeaseHeldError, NetworkError, SettingsError
 from quickstart.settings import S3Settings
 from quickstart.submission.premises import Places
-from quickstart.submission.s3_lease import S3LeaseStore, bucket_lease
+from quickstart.submission.s3_lease import S3LeaseStore, bucket_holder, bucket_lease
 
 KEY = "leases/chain/wallet"
 
@@ -78,8 +79,13 @@ def test_a_machine_s_second_process_is_refused_by_the_file_and_others_by_the_buc
         with pytest.raises(HeldElsewhereError):
             bucket_lease(settings(endpoint), there, "claim").__enter__()
         assert first.held()
+    assert bucket_holder(settings(endpoint), there) is None
     with bucket_lease(settings(endpoint), there, "claim") as next_one:
         assert next_one.held()
+        found = bucket_holder(settings(endpoint), here)
+        assert found is not None
+        assert found[0].command == "claim"
+        assert abs(found[1] - time.time() * 1000) < 60_000
 
 
 def test_a_service_without_conditional_writes_is_refused() -> None:
@@ -99,3 +105,27 @@ def test_a_dead_service_leaves_the_outcome_open_and_a_missing_bucket_is_told(end
         none.write_if(KEY, b"", None)
     dead.close()
     none.close()
+
+
+def test_a_lease_that_may_be_written_but_not_read_is_told_of() -> None:
+    """Else it would be asked for again and again, since whoever may not read it cannot know who holds it."""
+    written: set[str] = set()
+
+    def answer(seen: Seen, body: bytes) -> Answer:
+        path = seen.path.partition("?")[0]
+        if seen.method == "GET":
+            return Answer(403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
+        if path in written:
+            return Answer(412, b"<Error><Code>PreconditionFailed</Code><Message>no</Message></Error>")
+        written.add(path)
+        return Answer(200, b"", {"ETag": f'"{len(written)}"'})
+
+    with serving(answer) as host:
+        stores = [S3LeaseStore(settings(host.url)) for _ in range(2)]
+        with SharedLease(stores[0], KEY, "cycle on Modal") as first:
+            assert first.held()
+            with pytest.raises(SettingsError, match=r"may not read leases/chain/wallet.*S3_ACCESS_KEY_ID"):
+                SharedLease(stores[1], KEY, "submit").__enter__()
+            assert len(host.seen) < 20
+        for store in stores:
+            store.close()
