@@ -74,7 +74,7 @@ def test_short_values_are_no_secrets_and_overlapping_ones_go_whole() -> None:
 def test_a_flood_keeps_warnings_and_a_full_disk_ends_nothing(logger: logging.Logger, tmp_path: Path) -> None:
     path = tmp_path / "2026-11-22" / "ta-1-x.jsonl"
     path.parent.mkdir()
-    path.write_bytes(b"\n" * MOST_BYTES_A_DAY)
+    path.write_bytes(b"x" * (MOST_BYTES_A_DAY - 1) + b"\n")
     logger.info("one more")
     logger.warning("this counts")
     assert [event.message for event in lines(tmp_path)] == ["this counts"]
