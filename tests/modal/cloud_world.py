@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,10 +19,13 @@ import quickstart
 from quickstart.chain.ids import Id32
 from quickstart.chain.keys import Wallet
 from quickstart.chain.objects import TargetStatus
+from quickstart.chain.shared_lease import Record
 from quickstart.devnet.config import DevnetConfig
 from quickstart.devnet.server import DevnetServer
 from quickstart.modal_app import names
 from quickstart.settings import S3Settings
+from quickstart.submission.s3_lease import LEASES, PROBE, S3LeaseStore
+from quickstart.submission.s3_storage import s3_client
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[2]
@@ -34,6 +37,9 @@ PATIENCE_SECONDS = 180.0
 SCORER = f"{names.SCORER}.*"
 WINDOWS, SHARDS, MODELS = 32, 8, 2
 BONDS = 30
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+"""The scorers' image allows two: those of two containers would mostly wait for one another here."""
+
 CAP = {"QUICKSTART_BOND_CAP": "0.002"}
 """Room for thirty bonds at a time."""
 
@@ -132,6 +138,20 @@ class World:
         shown, _, result = done.stdout.partition("\n{\n")
         return shown, json.JSONDecoder().raw_decode("{\n" + result)[0]
 
+    def shorten_lease(self) -> None:
+        """Of a holder that is dead: as if it had signed with a lease of a second, its successor waits no longer."""
+        store = S3LeaseStore(self.bucket)
+        client = s3_client(self.bucket, 10.0)
+        listed = client.list_objects_v2(Bucket=self.bucket.bucket, Prefix=LEASES)["Contents"]
+        (key,) = (one["Key"] for one in listed if one["Key"] != PROBE)
+        found = store.read(key)
+        assert found is not None
+        record = Record.decode(found[0])
+        assert record.holder is not None
+        assert store.write_if(key, replace(record, ttl_seconds=1.0).encode(), found[1]) is not None
+        store.close()
+        client.close()
+
     def change_secret(self, **values: str) -> None:
         self.client(f"modal.Secret.from_name({names.SECRETS!r}).update({values!r}); answer = None")
 
@@ -196,9 +216,7 @@ def world(folder: Path, settings: dict[str, str] | None = None, **devnet: Any) -
         }
         both = {names.SECRETS: secrets, names.DATA_SECRET: {"HF_TOKEN": "token"}}
         standin = stack.enter_context(
-            FakeModal(
-                folder, project=PROJECT, secrets=both, idle_seconds=30.0, container_environment={"OMP_NUM_THREADS": "1"}
-            )
+            FakeModal(folder, project=PROJECT, secrets=both, idle_seconds=30.0, container_environment=ONE_THREAD)
         )
         it = World(chain, standin, S3Settings("windows", "id", "secret", endpoint, f"{endpoint}/windows"))
         it.deploy()
