@@ -421,11 +421,17 @@ def _env_file_problems(env_file: Path) -> Iterator[str]:
 
 def _warn_of_readers(env_file: Path) -> None:
     """Tells, at the level that every command shows, when others on this machine can read secrets in `.env`; once."""
-    with suppress(OSError, UnicodeDecodeError):
-        exposed = env_file.stat().st_mode & 0o077
-        written = dotenv_values(env_file)
-        if exposed and any(row.secret and written.get(row.name) for row in settings_table()):
+    with suppress(OSError):
+        if env_file.stat().st_mode & 0o077 and holds_secrets(env_file):
             _tell_of_readers(env_file.absolute())
+
+
+def holds_secrets(env_file: Path) -> bool:
+    """Whether a secret is set in a file; False for one that cannot be read, which `load_settings` tells of."""
+    with suppress(OSError, UnicodeDecodeError):
+        written = dotenv_values(env_file)
+        return any(row.secret and written.get(row.name) for row in settings_table())
+    return False
 
 
 @cache

@@ -8,15 +8,15 @@ Wiring only: what the functions do is in `quickstart.modal_app`.
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import modal
 
-from quickstart.errors import EXIT_USAGE, NetworkError, QuickstartError, SettingsError, UsageError
+from quickstart.errors import EXIT_USAGE, NetworkError, SettingsError, UsageError
 from quickstart.logs import hide_urls
 from quickstart.modal_app import images, names
 from quickstart.settings import load_settings
@@ -44,12 +44,15 @@ SCALEDOWN_SECONDS = 60
 STARTUP_SECONDS = 60
 
 
+DEPLOYED_GPUS, DEPLOYED_CONTAINERS = "DEPLOYED_GPUS", "DEPLOYED_CONTAINERS"
+
+
 def _deployment() -> tuple[list[str], int]:
     """GPU types and number of scorers, from the settings of whoever deploys. A container reads this file again, with
-    another environment: there the values are those of the deployment, whatever this says.
+    another environment: there they are what `deployed` says, where it is given.
     """
     if not modal.is_local():
-        return ["L4"], 1
+        return os.environ.get(DEPLOYED_GPUS, "L4").split(","), int(os.environ.get(DEPLOYED_CONTAINERS, "1"))
     try:
         settings = load_settings()
     except SettingsError as error:  # `modal deploy` imports this file: one line, and nothing is deployed
@@ -70,6 +73,8 @@ secrets = modal.Secret.from_name(
     names.SECRETS, required_keys=["SOMA_SECRET_KEY", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]
 )
 data_secret = modal.Secret.from_name(names.DATA_SECRET)
+deployed = modal.Secret.from_dict({DEPLOYED_GPUS: ",".join(GPUS), DEPLOYED_CONTAINERS: str(MAX_CONTAINERS)})
+"""No secret: what the submitter counts dollars with must be what was deployed, not what `.env` said later."""
 
 
 @app.cls(
@@ -90,9 +95,9 @@ class Scorer:
 
     @modal.enter()
     def start(self) -> None:
-        import os
         from functools import partial
 
+        from quickstart.modal_app.account import own_failures
         from quickstart.modal_app.attempts import note
         from quickstart.modal_app.scorer import ScoringPlace, Volumes
         from quickstart.scoring.engines import create_engine
@@ -100,7 +105,8 @@ class Scorer:
         _log_to_stdout()
         volumes = Volumes(BANK, WEIGHTS, bank_volume.reload, weights_volume.reload, bank_volume.commit)
         container = os.environ.get("MODAL_TASK_ID", "")
-        self._place: ScoringPlace = ScoringPlace(volumes, create_engine("auto"), container, partial(note, state))
+        with own_failures():
+            self._place: ScoringPlace = ScoringPlace(volumes, create_engine("auto"), container, partial(note, state))
 
     @modal.method()
     def score(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -119,21 +125,10 @@ class Scorer:
 )
 def fetch_weights(message: dict[str, Any]) -> dict[str, Any]:
     """Downloads, checks and decrypts one model's weights into the volume."""
-    from quickstart.modal_app.messages import failure, manifest_of, weights_store
-    from quickstart.scoring.weights_shelf import WeightsShelf
+    from quickstart.modal_app.weights import put_weights
 
     _log_to_stdout()
-    weights_volume.reload()
-    manifest, key = manifest_of(message)
-    try:
-        with TemporaryDirectory() as cache:
-            checksum = WeightsShelf(WEIGHTS, WEIGHTS_BYTES).add(manifest, key, weights_store(message, Path(cache)))
-    except UsageError:
-        raise  # our own disk, no model's fault
-    except QuickstartError as error:
-        return failure(str(error), model_at_fault=True)
-    weights_volume.commit()
-    return {"weights": checksum.hex()}
+    return put_weights(message, _shared(WEIGHTS, weights_volume), WEIGHTS_BYTES)
 
 
 @app.function(
@@ -149,34 +144,17 @@ def fetch_weights(message: dict[str, Any]) -> dict[str, Any]:
 )
 def cut_windows(message: dict[str, Any]) -> dict[str, Any]:
     """Cuts new windows into shards on the volume: from uploaded folders and the named source, else from Python's own
-    library. What was cut before trouble came is kept."""
-    from quickstart.bank.filling import WindowShelf, add_new_windows
-    from quickstart.data.folder import FolderSource
-    from quickstart.data.sources import DEFAULT_SOURCE, open_source
-    from quickstart.data.window import SourcePlan
+    library. What was cut before trouble came, or the time was over, is kept."""
+    from quickstart.modal_app.cutting import cut
 
     _log_to_stdout()
-    bank_volume.reload()
-    folders = [FolderSource(path) for path in sorted(SOURCES.glob("*")) if path.is_dir()]
-    name = message.get("source") or (None if folders else DEFAULT_SOURCE)
-    try:
-        settings = load_settings(env_file=None)
-        sources = [*folders, *([open_source(name, settings)] if name else [])]
-        plan = SourcePlan(message["seed"])
-        counts = add_new_windows(
-            WindowShelf(BANK), sources, message["wanted"], plan, message["shard_windows"], message["filters"]
-        )
-    except QuickstartError as error:
-        return {"failed": str(error)}
-    finally:
-        bank_volume.commit()
-    return {"windows": counts.passed}
+    return cut(message, _shared(BANK, bank_volume), SOURCES)
 
 
 @app.function(
     name=names.SUBMITTER,
     image=images.cpu,
-    secrets=[secrets],
+    secrets=[secrets, deployed],
     cpu=SUBMITTER_CORES,
     memory=SUBMITTER_MEMORY_MIB,
     volumes={str(BANK): bank_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
@@ -189,19 +167,21 @@ def cut_windows(message: dict[str, Any]) -> dict[str, Any]:
 )
 def cycle(until_exhausted: bool = False) -> dict[str, Any]:
     """A day of submitting. With `until_exhausted` it ends when nothing is left to do."""
+    from quickstart.modal_app.account import own_failures
     from quickstart.modal_app.cycle import run_cycle, told
 
     _log_to_stdout()
-    try:
-        return run_cycle(_workplace(), until_exhausted=until_exhausted)
-    except UsageError as error:
-        return told(error)
+    with own_failures():
+        try:
+            return run_cycle(_workplace(), until_exhausted=until_exhausted)
+        except UsageError as error:
+            return told(error)
 
 
 @app.function(
     name=names.CLAIM,
     image=images.cpu,
-    secrets=[secrets],
+    secrets=[secrets, deployed],
     cpu=SUBMITTER_CORES,
     memory=SUBMITTER_MEMORY_MIB,
     volumes={str(BANK): bank_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
@@ -211,13 +191,40 @@ def cycle(until_exhausted: bool = False) -> dict[str, Any]:
 )
 def claim() -> dict[str, Any]:
     """Claims everything claimable, or has the cycle at work do it."""
+    from quickstart.modal_app.account import own_failures
     from quickstart.modal_app.cycle import run_claim, told
 
     _log_to_stdout()
-    try:
-        return run_claim(_workplace())
-    except UsageError as error:
-        return told(error)
+    with own_failures():
+        try:
+            return run_claim(_workplace())
+        except UsageError as error:
+            return told(error)
+
+
+@app.function(
+    name=names.UPKEEP,
+    image=images.cpu,
+    secrets=[secrets, deployed],
+    cpu=SUBMITTER_CORES,
+    memory=SUBMITTER_MEMORY_MIB,
+    volumes={str(BANK): bank_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
+    max_containers=1,
+    single_use_containers=True,
+    timeout=int(1 * HOURS),
+)
+def upkeep(what: str, dry_run: bool = False) -> dict[str, Any]:
+    """Makes the ledger on the volume again from chain and bucket, or removes published windows that are claimed."""
+    from quickstart.modal_app.account import own_failures
+    from quickstart.modal_app.cycle import WALLET_NAMES, told
+    from quickstart.modal_app.upkeep import run_upkeep
+
+    _log_to_stdout()
+    with own_failures():
+        try:
+            return run_upkeep(_workplace(), load_settings(*WALLET_NAMES, env_file=None), what, dry_run=dry_run)
+        except UsageError as error:
+            return told(error)
 
 
 @app.local_entrypoint()
@@ -231,6 +238,7 @@ def run() -> None:
 
 def _workplace() -> "Workplace":
     from quickstart.executors.modal import Remote
+    from quickstart.modal_app.account import has_ended
     from quickstart.modal_app.workplace import Workplace
 
     call_id = modal.current_function_call_id()
@@ -241,10 +249,12 @@ def _workplace() -> "Workplace":
         store=state,
         remote=Remote(fetch_weights.spawn, Scorer().score.spawn, modal.FunctionCall.from_id),
         cut_windows=cut_windows.spawn,
-        is_at_work=_is_at_work,
+        is_at_work=lambda call_id: not has_ended(modal.FunctionCall.from_id(call_id)),
         gpu_dollars_billed=_gpu_dollars_billed,
         bank=_shared(BANK, bank_volume),
         ledgers=_shared(LEDGERS, ledger_volume),
+        gpus=tuple(GPUS),
+        containers=MAX_CONTAINERS,
         scorer_cores=SCORER_CORES,
         scorer_memory_gib=SCORER_MEMORY_GIB,
         overhead_seconds=STARTUP_SECONDS + SCALEDOWN_SECONDS,
@@ -255,23 +265,6 @@ def _shared(folder: Path, volume: modal.Volume) -> "Shared":
     from quickstart.modal_app.workplace import Shared
 
     return Shared(folder, volume.reload, volume.commit)
-
-
-def _is_at_work(call_id: str) -> bool:
-    """Whether a function call waits or runs.
-
-    Raises:
-        modal.exception.Error: Modal could not be asked; it says nothing about the call.
-    """
-    try:
-        modal.FunctionCall.from_id(call_id).get(timeout=0)
-    except TimeoutError:
-        return True
-    except (modal.exception.ConnectionError, modal.exception.ServiceError, modal.exception.InternalError):
-        raise
-    except Exception:  # noqa: BLE001 - it failed, in whatever way, or its result has expired
-        return False
-    return False
 
 
 def _gpu_dollars_billed(day: str) -> float:

@@ -39,7 +39,10 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
         ("create-secrets", "--json --verbose"),
         ("deploy", "--json --verbose"),
         ("stop", "--now --json --verbose"),
-        ("status", "--state --json --verbose"),
+        ("status", "--epoch --csv --local --rpc-url --state --json --verbose"),
+        ("review", "--state --json --verbose"),
+        ("board", "--network --rpc-url --plots --state --json --verbose"),
+        ("validators", "--network --rpc-url --state --json --verbose"),
         ("plan", "--gpu-seconds --state --json --verbose"),
         (
             "devnet",

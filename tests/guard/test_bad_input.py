@@ -18,7 +18,7 @@ from loopback import Answer, scripted
 
 from quickstart.chain.ids import blake2b_256
 from quickstart.chain.transactions import Manifest
-from quickstart.cli import arguments
+from quickstart.cli import main
 from quickstart.cli.main import _run
 from quickstart.errors import EXIT_USAGE, QuickstartError, UsageError, WeightsError
 from quickstart.scoring.download import Downloader
@@ -32,13 +32,16 @@ REMOTE = ("--rpc-url", "https://node.invalid:1")
 COMMANDS = {
     "submit": ("commands", "run_submit"),
     "claim": ("commands", "run_claim"),
-    "status": ("commands", "run_status"),
+    "status": ("status", "run_status"),
     "devnet": ("commands", "run_devnet"),
     "create-secrets": ("secrets", "run_create_secrets"),
     "deploy": ("cloud", "run_deploy"),
     "stop": ("cloud", "run_stop"),
     "rebuild": ("upkeep", "run_rebuild"),
     "cleanup": ("upkeep", "run_cleanup"),
+    "review": ("review", "run_review"),
+    "board": ("board", "run_board"),
+    "validators": ("validators", "run_validators"),
 }
 
 
@@ -117,11 +120,17 @@ TABLE = [
     Row("state: no version", ("claim", "--network", "devnet", "--state", "odd"), ("does not hold a version",),
         files={"odd/version": b"\xff"}),
     Row("state: no ledger", ("status", "--state", "none"), ("no ledger in none", "submit --network devnet")),
+    Row("state: nothing to review", ("review", "--state", "none"), ("no ledger in none", "submit --network devnet")),
+    Row("status: two forms", ("status", "--csv", "--json"), ("--csv", "--json", "exclude")),
+    Row("status: an address", ("status", "--rpc-url", "node:1", "--local"), ("--rpc-url", "http://")),
+    Row("board: nobody answers", ("board", "--rpc-url", "http://127.0.0.1:1"), ("http://127.0.0.1:1", "uv run devnet")),
+    Row("validators: an address", ("validators", "--rpc-url", "moon"), ("--rpc-url", "http://")),
+    Row("review: an epoch", ("review", "first"), ("from 0", "first")),
     Row("state: a key that is none", (*DEVNET, "--state", "s"), ("devnet-wallet.key", "holds no key"),
         files={"s/devnet-wallet.key": b"\xff\xfe"}),
     # commands that need a place
-    Row("rebuild without a network", ("rebuild",), ("--local", "--network")),
-    Row("cleanup without a network", ("cleanup",), ("--local", "--network")),
+    Row("rebuild elsewhere with a folder here", ("rebuild", "--state", "s"), ("--state", "--local", "--network")),
+    Row("cleanup elsewhere with a folder here", ("cleanup", "--state", "s"), ("--state", "--local", "--network")),
     Row("cleanup --yes alone", ("cleanup", "--yes"), ("--all",)),
     Row("cleanup --all here", ("cleanup", "--all", "--network", "devnet"), ("--network",)),
     Row("cleanup --all without settings", ("cleanup", "--all"), ("SOMA_SECRET_KEY", "S3_BUCKET")),
@@ -152,7 +161,7 @@ def test_bad_input(row: Row, capfd: pytest.CaptureFixture[str], monkeypatch: pyt
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir() if name.endswith("/") else path.write_bytes(content)
     command, *options = row.line
-    parser = getattr(arguments, command.replace("-", "_") + "_parser")()
+    parser = getattr(main, command.replace("-", "_") + "_parser")()
     try:
         code = _run(*COMMANDS[command], parser.parse_args(options))
     except SystemExit as left:

@@ -11,7 +11,7 @@ from matching_arrays import make_columns, make_view, name, oracle, random_target
 
 from quickstart.bank import Bank
 from quickstart.data.window import Provenance, Window
-from quickstart.matching import Candidate, Matcher, MatchTarget, fillable
+from quickstart.matching import Candidate, Matcher, MatchTarget, fillable, nearest
 from quickstart.scoring.engine import CertifiedError, ScoredShard
 
 ALL = 10**6
@@ -63,6 +63,13 @@ def test_all_and_only_what_the_definition_says(parts, per_target: int, threshold
             assert (candidate.safety > 0.999) or candidate.needs_exact
     safe = {target.target_id for target in targets if any(e.safe for e in oracle(view, target).values())}
     assert fillable(view, targets) == safe
+    near = nearest(view, targets)
+    for target in targets:
+        margins = {key: e.distance_margin for key, e in oracle(view, target).items() if e.safe}
+        if margins:
+            (_, model), margin = max(margins.items(), key=lambda item: item[1])
+            assert near[target.target_id].distance == pytest.approx(target.distance_threshold - margin, abs=1e-9)
+            assert near[target.target_id].model == model
 
 
 @given(parts=VIEWS)

@@ -84,6 +84,14 @@ class Chain:
         self.thread.join(5)
         self.loop.close()
 
+    def take_away(self) -> None:
+        """From now on nobody answers at the node's port."""
+        self.run(self.server._fronts[0].stop())
+
+    def bring_back(self) -> None:
+        port = int(self.server.urls.rpc.rpartition(":")[2])
+        self.run(self.server._fronts[0].start(port, "the port it had"))
+
     def fund(self, shannons: int) -> None:
         self.call(lambda: self.server.node.give(self.wallet.address, shannons, 1))
 

@@ -4,8 +4,10 @@ other on one wallet.
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +23,11 @@ from quickstart.modal_app import names
 from quickstart.submission.premises import Places
 from quickstart.submission.s3_lease import bucket_lease
 
+LATER = {"QUICKSTART_WINDOWS_PER_RUN": "8", "QUICKSTART_GPU": "H100", "QUICKSTART_MAX_CONTAINERS": "9"}
+"""Settings pushed to the secrets. GPUs are those of the deployment all the same."""
+
+DAMAGED = b"no database " * 500
+
 
 @dataclass(frozen=True)
 class History:
@@ -33,11 +40,14 @@ class History:
     asked: dict[str, Any]
     idle_day: dict[str, Any]
     idle_call: str
+    refused: dict[str, Any]
+    rebuilt: dict[str, Any]
+    cleaned: dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
-    with world(tmp_path_factory.mktemp("by-hand"), {**CAP, "QUICKSTART_WINDOWS_PER_RUN": "8"}, models=1) as it:
+    with world(tmp_path_factory.mktemp("by-hand"), {**CAP, **LATER}, models=1) as it:
         shown, run = it.run_interactively()
         two_epochs_later(it)
         it.standin.workspace.bill = bill()
@@ -49,10 +59,14 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
         refusal = signing_on_a_laptop(it)
         two_epochs_later(it)
         asked = claimed_by_hand(it)
+        refused = upkeep(it, names.REBUILD)
         it.stop_cycle()
         outcome = it.standin.wait_for_call(call_id)
         assert outcome.status == "success", outcome.exception
-        yield History(it, shown, run, claim, scored, refusal, asked, outcome.value, call_id)
+        (ledger,) = it.folder(names.LEDGER_VOLUME).rglob("ledger.sqlite")
+        ledger.write_bytes(DAMAGED)
+        rebuilt, cleaned = upkeep(it, names.REBUILD), upkeep(it, names.CLEANUP)
+        yield History(it, shown, run, claim, scored, refusal, asked, outcome.value, call_id, refused, rebuilt, cleaned)
 
 
 def two_epochs_later(it: World) -> None:
@@ -73,6 +87,12 @@ def bill() -> list[BilledHour]:
 
 def claimed_by_hand(it: World) -> dict[str, Any]:
     found: dict[str, Any] = it.client(f"answer = modal.Function.from_name({names.APP!r}, {names.CLAIM!r}).remote()")
+    return found
+
+
+def upkeep(it: World, what: str) -> dict[str, Any]:
+    code = f"answer = modal.Function.from_name({names.APP!r}, {names.UPKEEP!r}).remote({what!r})"
+    found: dict[str, Any] = it.client(code)
     return found
 
 
@@ -128,6 +148,23 @@ def test_a_day_without_dollars_rents_nothing_and_goes_on_with_what_is_free(histo
     assert history.idle_day["books"]["difference_shannons"] == 0
     assert history.world.calls(SCORER)["inputs"] == history.scored
     assert "no GPUs any more today: the cap is $0.00 a day" in history.world.standin.log_of(names.SUBMITTER)
+
+
+def test_the_ledger_is_made_again_where_it_lies_while_nothing_signs(history: History) -> None:
+    assert history.refused["exit_code"] == 2
+    assert f"{history.idle_call} is at work" in history.refused["error"]
+    assert history.rebuilt["ledger"] == "damaged, begun anew"
+    assert history.rebuilt["fills_restored"] == BONDS
+    assert 0 < history.rebuilt["copies"] <= history.cleaned["kept"], "windows of which some filled several"
+    assert history.rebuilt["books"]["difference_shannons"] == 0
+    folder = history.world.folder(names.LEDGER_VOLUME)
+    (aside,) = folder.rglob("ledger.sqlite.damaged-1")
+    assert aside.read_bytes() == DAMAGED
+    (ledger,) = folder.rglob("ledger.sqlite")
+    with closing(sqlite3.connect(ledger)) as database:
+        (fills,) = database.execute("SELECT COUNT(*) FROM fills").fetchone()
+    assert fills == history.rebuilt["fills_restored"]
+    assert history.cleaned["removed"] == [], "what is not claimed rests on its copy"
 
 
 def test_a_wrong_secret_ends_in_one_line_and_nothing_is_sent(history: History) -> None:

@@ -57,6 +57,7 @@ def test_the_app_and_its_functions_have_their_names(app: dict[str, Any]) -> None
         names.WINDOWS,
         names.SUBMITTER,
         names.CLAIM,
+        names.UPKEEP,
     }
     assert app["warnings"] == []
 
@@ -67,8 +68,9 @@ def test_each_function_has_the_secrets_it_needs_and_no_other(app: dict[str, Any]
         f"{names.SCORER}.*": [],
         names.WEIGHTS: [],
         names.WINDOWS: [names.DATA_SECRET],
-        names.SUBMITTER: [names.SECRETS],
-        names.CLAIM: [names.SECRETS],
+        names.SUBMITTER: [names.SECRETS, None],
+        names.CLAIM: [names.SECRETS, None],
+        names.UPKEEP: [names.SECRETS, None],
     }
 
 
@@ -102,6 +104,7 @@ def test_what_fails_is_tried_again_and_nothing_runs_without_end(app: dict[str, A
         names.WINDOWS: 2,
         names.SUBMITTER: 3,
         names.CLAIM: None,
+        names.UPKEEP: None,
     }
     assert all(f["max_containers"] for f in app["functions"].values())
     assert max(f["timeout"] for name, f in app["functions"].items() if name != names.SUBMITTER) == 3600
@@ -136,6 +139,7 @@ def test_each_function_has_the_volumes_it_needs(app: dict[str, Any]) -> None:
         names.WINDOWS: {(names.BANK_VOLUME, False)},
         names.SUBMITTER: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False)},
         names.CLAIM: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False)},
+        names.UPKEEP: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False)},
     }
     assert {volume["version"] for f in app["functions"].values() for volume in f["volumes"]} == {2}
 

@@ -1,9 +1,12 @@
 """The whole cycle: the schedule fires, GPUs score, targets are filled and claimed, the books balance."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from cloud_world import BONDS, CAP, MODELS, SCORER, SHARDS, WINDOWS, Day, work_the_day, world
+from cloud_world import BONDS, CAP, MODELS, SCORER, SECRET_KEY, SHARDS, WINDOWS, Day, work_the_day, world
+from command_runs import run
 
 from quickstart.modal_app import names
 
@@ -65,3 +68,36 @@ def test_a_stopped_schedule_does_nothing_until_it_is_started_again(day: Day) -> 
     outcome = day.world.standin.wait_for_call(call_id)
     assert "uv run submit" in outcome.value["skipped"]
     assert day.world.chain.executed() == before
+
+
+def test_status_from_a_laptop_tells_the_deployments_money_and_health(day: Day, tmp_path: Path) -> None:
+    chain = day.world.chain
+    here = {
+        "SOMA_SECRET_KEY": SECRET_KEY,
+        "QUICKSTART_RPC_URL": chain.server.urls.rpc,
+        "QUICKSTART_STATE": str(tmp_path / "state"),
+    }
+    done = run(day.world.standin, "status", "--json", folder=tmp_path, extra=here)
+    assert (done.code, done.err) == (0, ""), done
+    (wallet,) = json.loads(done.out)["wallets"]
+    assert (wallet["place"], wallet["address"]) == ("Modal", "0x" + chain.wallet.address.hex())
+    assert wallet["money"] == day.result["money"]
+    money, health = wallet["accounts"], wallet["health"]
+    balance = chain.call(lambda: chain.server.node.state.balance(chain.wallet.address))
+    assert (money["balance"], money["chain_balance"], money["difference"]) == (balance, balance, 0)
+    assert money["open_fills"] == money["chain_open_fills"] == len(chain.filled())
+    assert money["gpu_dollars"] == pytest.approx(day.result["gpu"]["dollars_today"], abs=1e-3)
+    modal = health["modal"]
+    assert modal["known"] and modal["value"]["last_ms"] is not None
+    assert (modal["value"]["at_work"], modal["value"]["stopped"], modal["value"]["gpu_calls"]) == (
+        None,
+        "by the test",
+        0,
+    )
+    assert wallet["running"] is None
+
+    text = run(day.world.standin, "status", folder=tmp_path, extra=here)
+    assert (text.code, text.err) == (0, "")
+    assert "the schedule is stopped by the test" in text.out
+    alone = run(day.world.standin, "status", "--local", folder=tmp_path, extra=here)
+    assert (alone.code, alone.out) == (2, "")

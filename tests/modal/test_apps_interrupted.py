@@ -1,5 +1,5 @@
-"""The same day with one scorer killed on its first shard and one on its second, the submitter preempted, a redeployment
-in the middle, and the submitter killed without notice while it submits.
+"""The same day with a node that is away when it begins, one scorer killed on its first shard and one on its second, the
+submitter preempted, a redeployment in the middle, and the submitter killed without notice while it submits.
 """
 
 import sqlite3
@@ -17,7 +17,10 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     with world(tmp_path_factory.mktemp("interrupted"), CAP) as it:
         it.standin.kill_container(names.SCORER, nth=1, after=0.05)
         it.standin.kill_container(names.SCORER, nth=2, after=0.05)
+        it.chain.take_away()
         (call_id,) = it.standin.fire(names.SUBMITTER)
+        it.until(lambda: "the next try is in" in it.standin.log_of(names.SUBMITTER), "the node was not missed")
+        it.chain.bring_back()
         it.until(lambda: it.calls(SCORER)["ok"] >= 3, "three shards were not scored")
         assert it.standin.preempt(names.SUBMITTER) == 1
         it.until(lambda: it.calls(SCORER)["ok"] >= 8, "eight shards were not scored")

@@ -23,11 +23,11 @@ from quickstart.devnet.genesis import packaged_model
 from quickstart.errors import SettingsError, StateError, WeightsError
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.snapshots import KeptLedger, restore, take_snapshot
-from quickstart.modal_app.cycle import LARGEST_SHARD, shard_windows
 from quickstart.modal_app.names import FIRING_HOUR
 from quickstart.modal_app.ownership import at_work, leave, take_over
 from quickstart.modal_app.requests import StoreRequests, post, take_answer
 from quickstart.modal_app.run import SHORTEST_SECONDS, working_seconds
+from quickstart.modal_app.windows import LARGEST_SHARD, shard_windows
 from quickstart.scoring.download import Downloader
 from quickstart.scoring.engine import CertifiedError, ScoredShard
 from quickstart.scoring.weights_shelf import WeightsShelf

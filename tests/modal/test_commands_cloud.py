@@ -15,7 +15,7 @@ from command_runs import argv, environment, refused, run
 from fakemodal import FakeModal
 from modal._serialization import serialize
 
-from quickstart.modal_app.names import CLAIM, DICT, DISARMED, GPU_CALLS, RUNNING, SCORER, SUBMITTER
+from quickstart.modal_app.names import CLAIM, DICT, DISARMED, GPU_CALLS, RUNNING, SCORER, SUBMITTER, UPKEEP
 
 FIXTURE = Path(__file__).parents[1] / "support" / "fakemodal_commands"
 LIMIT_SECONDS = 30.0
@@ -162,17 +162,22 @@ def test_whoever_follows_a_cancelled_cycle_is_told(standin: FakeModal, state: St
     assert said.startswith(f"error: {call_id} was stopped") and said.count("\n") == 1
 
 
-def test_a_submit_waits_for_a_claim_at_work(standin: FakeModal, state: State, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "name", "result"), [("claim", "claim", "claims_landed"), ("rebuild", "upkeep", "fills_restored")]
+)
+def test_a_submit_waits_for_whoever_signs_or_tends_the_ledger(
+    standin: FakeModal, state: State, tmp_path: Path, command: str, name: str, result: str
+) -> None:
     state.put("slow", True)
-    with started(standin, "claim", "--json", folder=tmp_path) as claim:
-        claiming = until(lambda: state.get(RUNNING))
+    with started(standin, command, "--json", folder=tmp_path) as other:
+        at_work = until(lambda: state.get(RUNNING))
         with started(standin, "submit", "--detach", folder=tmp_path) as submit:
-            assert submit.stdout is not None and claim.stdout is not None
-            assert submit.stdout.readline() == f"waiting   for the claim {claiming}\n"
+            assert submit.stdout is not None and other.stdout is not None
+            assert submit.stdout.readline() == f"waiting   for the {name} {at_work}\n"
             assert state.get("cycles") is None
             state.put("slow", False)
             assert submit.stdout.readline().startswith("started")
-            assert json.loads(claim.stdout.read())["claims_landed"] == 3
+            assert json.loads(other.stdout.read())[result] in (3, 4)
     until(lambda: state.get("cycles"))
 
 
@@ -184,6 +189,16 @@ def test_claim(standin: FakeModal, state: State, tmp_path: Path) -> None:
     assert run(standin, "claim", "--detach", folder=tmp_path).out.startswith("started")
 
 
+def test_upkeep(standin: FakeModal, state: State, tmp_path: Path) -> None:
+    done = run(standin, "rebuild", folder=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert "brought up to the chain; 4 fills restored" in done.out
+    done = run(standin, "cleanup", "--dry-run", folder=tmp_path)
+    assert "1 would be removed (1024 bytes), 2 kept" in done.out
+    told = json.loads(run(standin, "cleanup", "--json", folder=tmp_path).out)
+    assert (told["chain_id"], told["dry_run"]) == ("cleanup", False)
+
+
 def test_what_a_person_can_mend_is_one_line_here_too(standin: FakeModal, state: State, tmp_path: Path) -> None:
     state.put("poor", True)
     done = run(standin, "claim", "--json", folder=tmp_path)
@@ -193,7 +208,7 @@ def test_what_a_person_can_mend_is_one_line_here_too(standin: FakeModal, state: 
     assert (done.code, done.err) == (2, "error: missing: SOMA_SECRET_KEY; run `uv run create-secrets`\n")
 
 
-@pytest.mark.parametrize("command", ["submit", "claim", "stop", "deploy"])
+@pytest.mark.parametrize("command", ["submit", "claim", "stop", "deploy", "rebuild"])
 def test_a_wrong_token(standin: FakeModal, tmp_path: Path, command: str) -> None:
     calls = set(standin.workspace.calls)
     refused(run(standin, command, folder=tmp_path, extra={"MODAL_TOKEN_SECRET": "as-x"}), "uv run modal setup")
@@ -204,18 +219,19 @@ def test_options_of_this_machine_mean_nothing_there(standin: FakeModal, tmp_path
     calls = set(standin.workspace.calls)
     done = run(standin, "submit", "--windows", "5", "--dry-run", folder=tmp_path)
     refused(done, "--windows, --dry-run", "--local")
-    refused(run(standin, "claim", "--state", "x", folder=tmp_path), "--state")
+    for command in ("claim", "rebuild", "cleanup"):
+        refused(run(standin, command, "--state", "x", folder=tmp_path), "--state")
     refused(run(standin, "submit", "--detach", "--network", "devnet", folder=tmp_path), "--detach")
     assert set(standin.workspace.calls) == calls
 
 
 def test_nothing_deployed(tmp_path: Path) -> None:
     with FakeModal(tmp_path / "empty", project=FIXTURE) as empty:
-        for command in ("submit", "claim", "stop"):
+        for command in ("submit", "claim", "stop", "cleanup"):
             refused(run(empty, command, folder=tmp_path), "nothing is deployed on Modal", "uv run deploy", "--local")
         assert empty.workspace.calls == {}
 
 
 def test_the_fixture_has_the_names_of_the_real_apps(standin: FakeModal) -> None:
     (app,) = standin.report()["apps"]
-    assert {SUBMITTER, CLAIM, f"{SCORER}.*"} <= set(app["functions"])
+    assert {SUBMITTER, CLAIM, UPKEEP, f"{SCORER}.*"} <= set(app["functions"])

@@ -32,6 +32,24 @@ class Days:
         return self.day
 
 
+class Flaky(Kept):
+    """Fails the next `failing` writes and the next `unread` reads."""
+
+    failing = unread = 0
+
+    def put(self, key: str, value: Any, *, skip_if_exists: bool = False) -> bool:
+        if self.failing:
+            self.failing -= 1
+            raise ConnectionError("Modal's Dict is away")
+        return super().put(key, value, skip_if_exists=skip_if_exists)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if self.unread:
+            self.unread -= 1
+            raise ConnectionError("Modal's Dict is away")
+        return super().get(key, default)
+
+
 def no_bill(day: str) -> float | None:
     return None
 
@@ -58,8 +76,34 @@ def test_a_restarted_submitter_goes_on_counting_and_a_new_day_begins_at_nothing(
     assert again.dollars == pytest.approx(0.160)
     days.day = "2026-11-24"
     assert again.dollars == 0.0
-    again.scored("a", 70.0, 10.0)
-    assert again.dollars == pytest.approx(0.010)
+    for money in (spending(store, days), again):
+        money.lived({"a": 70.0})
+        assert money.dollars == pytest.approx(0.010), "the rest was yesterday's"
+    days.day = "2026-11-25"
+    tomorrow = spending(store, days)
+    tomorrow.lived({"a": 75.0, "b": 1.0})
+    assert tomorrow.dollars == pytest.approx(0.005 + 0.101)
+    assert set(store.get("spent/2026-11-25")["alive"]) == {"a", "b"}
+
+
+def test_what_could_not_be_written_down_is_written_with_the_next_count() -> None:
+    store, days = Flaky(), Days()
+    money = spending(store, days)
+    store.failing = 1
+    with pytest.raises(ConnectionError):
+        money.scored("a", 50.0, 50.0)
+    money.scored("a", 50.0, 50.0)
+    assert spending(store, days).dollars == money.dollars == pytest.approx(0.150)
+
+
+def test_a_day_that_could_not_be_opened_is_opened_again() -> None:
+    store, days = Flaky(), Days()
+    spending(store, days).scored("a", 50.0, 50.0)
+    money = spending(store, days)
+    store.unread = 1
+    with pytest.raises(ConnectionError):
+        _ = money.dollars
+    assert money.dollars == pytest.approx(0.150)
 
 
 def test_the_cap_stops_it_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -75,12 +119,16 @@ def test_the_cap_stops_it_and_is_told_once(caplog: pytest.LogCaptureFixture) -> 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(1, 200)), max_size=40))
 def test_what_may_be_in_flight_fits_into_what_is_left(work: list[tuple[str, float]]) -> None:
     money, alive = spending(Kept(), Days(), dollars=2.0), dict.fromkeys("abc", 0.0)
+    expected = 300.0
+    assert money.shards_left == 6
     for container, seconds in work:
         alive[container] += seconds
         money.scored(container, alive[container], seconds)
-        left = money.shards_left
-        assert left >= 0
-        assert left == 0 or money.dollars < 2.0
+        expected = 0.75 * expected + 0.25 * seconds
+        left, shard = 2.0 - money.dollars, 0.001 * expected
+        number = money.shards_left
+        assert number * shard <= max(0.0, left) + 1e-9
+        assert (number + 1) * shard > left - 1e-9
 
 
 def test_the_dearest_gpu_of_a_list_is_counted() -> None:
@@ -146,7 +194,12 @@ def test_a_call_is_given_up_with_the_cap_or_after_too_many_containers() -> None:
     often = [Attempt(f"d{number}", "often", 1.0, 0.0) for number in range(MOST_CONTAINERS)]
     attempts, in_flight = (once, *again, *often), {"once", "again", "often", "waiting"}
     assert to_give_up(attempts, in_flight, capped=False).keys() == {"often"}
-    assert to_give_up(attempts, in_flight, capped=True).keys() == {"often", "again", "waiting"}
+    given_up = to_give_up(attempts, in_flight, capped=True)
+    assert {call_id: one.put_off for call_id, one in given_up.items()} == {
+        "often": False,
+        "again": True,
+        "waiting": True,
+    }
     assert to_give_up(attempts, set(), capped=True) == {}
 
 
@@ -277,6 +330,18 @@ def test_a_call_that_is_taken_up_again_is_paid_for_and_given_up_like_any() -> No
         assert isinstance(until(second.poll)[0], ScoreFailed)
 
 
+def test_a_call_that_could_not_be_written_down_is_not_begun_again() -> None:
+    cloud = Cloud()
+    cloud.store = Flaky()
+    money = spending(cloud.store, Days())
+    with cloud.executor(money) as executor:
+        cloud.store.failing = 3
+        executor.spawn(request("shard"))
+        until(lambda: [key for key in cloud.store.values if key.startswith("gpu-call/")])
+        assert len(cloud.calls) == 1
+    assert cloud.store.failing == 0
+
+
 def test_a_call_that_failed_for_good_is_paid_for() -> None:
     cloud, answers = Cloud(), list[ScoreAnswer]()
     money = spending(cloud.store, Days())
@@ -321,6 +386,7 @@ def test_with_the_cap_what_is_under_way_may_end_and_nothing_else_begins() -> Non
         until(lambda: all(call.cancelled.is_set() for call in waiting))
         until(lambda: answers.extend(executor.poll()) or len(answers) == 2)
         assert all(isinstance(a, ScoreFailed) and "dollars for GPUs are spent" in a.reason for a in answers)
+        assert all(isinstance(a, ScoreFailed) and a.put_off for a in answers), "no failed try"
         cloud.takes("c", under_way[1])  # its container was killed, and it begins again
         until(under_way[1].cancelled.is_set)
         assert not under_way[0].cancelled.is_set()

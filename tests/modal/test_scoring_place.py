@@ -85,6 +85,24 @@ def test_models_wanted_soon_are_prepared(place: Place) -> None:
     assert place.reloads == 0
 
 
+def test_what_a_volume_raises_is_an_answer(place: Place) -> None:
+    """Raised, it would be raised at the caller too, who would take it for trouble with asking."""
+    place.hide(place.checksums[0])
+
+    def refuse() -> None:
+        raise OSError("the volume is away")
+
+    place.scorer = ScoringPlace(
+        Volumes(place.weights.parent / "bank", place.weights, refuse, refuse, refuse),
+        place.engine,
+        "container",
+        lambda attempt: None,
+    )
+    answer = place.score(0)
+    assert answer["failed"] == "OSError: the volume is away"
+    assert (answer["model_at_fault"], answer["container"]) == (False, "container")
+
+
 def test_weights_that_are_not_seen_yet_are_looked_for(place: Place) -> None:
     place.hide(place.checksums[1])
     assert place.score(0, soon=[1])["windows"] == 1

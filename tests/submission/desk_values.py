@@ -33,8 +33,8 @@ class ToldWhatToAnswer:
         answers, self.answers = tuple(self.answers), []
         return answers
 
-    def fail(self, request: ScoreRequest, *, model_at_fault: bool) -> None:
-        self.answers.append(ScoreFailed(request, "a reason", model_at_fault))
+    def fail(self, request: ScoreRequest, *, model_at_fault: bool, put_off: bool = False) -> None:
+        self.answers.append(ScoreFailed(request, "a reason", model_at_fault, put_off))
 
     def __enter__(self) -> "ToldWhatToAnswer":
         return self

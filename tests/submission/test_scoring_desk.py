@@ -130,6 +130,10 @@ def test_a_death_is_tried_again_and_after_some_the_model_is_given_up(desk: Desk)
         assert own.excluded == {}
         assert work in own.unscored(board), attempt
         own.start(work, board)
+        executor.fail(executor.asked[-1], model_at_fault=False, put_off=True)
+        own.collect()
+        assert work in own.unscored(board), "what was put off was not tried"
+        own.start(work, board)
         executor.fail(executor.asked[-1], model_at_fault=False)
         own.collect()
     assert list(own.excluded) == [work.model_id]

@@ -213,6 +213,8 @@ class HubStandIn:
             return _refusal(known[0], "RepoNotFound", known[1])
         if not rest:
             return self._info(name, repository)
+        if rest == ["auth-check"]:
+            return _gate(name, repository, token) or _document({})
         verb, revision = rest[0], rest[1]
         wanted = repository if revision == "main" else self._versions.get((name, revision))
         if wanted is None:
@@ -226,12 +228,8 @@ class HubStandIn:
             entries = [_entry(item, data) for item, data in wanted.files.items() if item in asked]
             folders = {item for item in asked if any(p.startswith(f"{item}/") for p in wanted.files)}
             return _document([*entries, *({"type": "directory", "path": f, "oid": "0" * 40} for f in sorted(folders))])
-        if repository.gated and token != GOOD_TOKEN:
-            status = 403 if token else 401
-            told = f"Access to dataset {name} is restricted" + (
-                " and you are not in the authorized list." if token else ". You must be authenticated to access it."
-            )
-            return _refusal(status, "GatedRepo", told)
+        if refusal := _gate(name, repository, token):
+            return refusal
         item = "/".join(rest[2:])
         if item not in wanted.files:
             return _refusal(404, "EntryNotFound", "Entry not found")
@@ -326,6 +324,16 @@ def _entry(path: str, data: bytes) -> dict[str, Any]:
     digest = hashlib.sha256(data).hexdigest()
     lfs = {"oid": digest, "size": len(data), "pointerSize": 134}
     return {"type": "file", "oid": hashlib.sha1(data).hexdigest(), "size": len(data), "path": path, "lfs": lfs}
+
+
+def _gate(name: str, repository: Repository, token: str) -> Answer | None:
+    """What somebody gets who has not accepted the terms; None for others."""
+    if not repository.gated or token == GOOD_TOKEN:
+        return None
+    told = f"Access to dataset {name} is restricted" + (
+        " and you are not in the authorized list." if token else ". You must be authenticated to access it."
+    )
+    return _refusal(403 if token else 401, "GatedRepo", told)
 
 
 def _document(document: Any) -> Answer:

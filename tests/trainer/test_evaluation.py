@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quickstart.chain.protocol import PARAMETERS, assign_models
-from quickstart.trainer.charts import bar_chart, line_chart
+from quickstart.charts import bar_chart, line_chart
 from quickstart.trainer.evaluation import (
     OURS,
     Contestant,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from quickstart.chain.ids import blake2b_256
+from quickstart.durable import put_in_place
 from quickstart.errors import StateError
 from quickstart.units import HOURS
 
@@ -76,7 +77,7 @@ def write_file(root: Path, path: Path, parts: Sequence[bytes | memoryview]) -> N
     with written_aside(root) as file:
         for part in parts:
             file.write(part)
-        move_into_place(file, path)
+        put_in_place(file, path)
 
 
 @contextlib.contextmanager
@@ -90,13 +91,6 @@ def written_aside(root: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def move_into_place(file: BinaryIO, path: Path) -> None:
-    """Flushes a file of `written_aside` to the disk and makes it `path`, in one step."""
-    file.flush()
-    os.fsync(file.fileno())
-    Path(file.name).replace(path)
 
 
 def write_segment(root: Path, folder: Path, files: Mapping[str, bytes | memoryview], facts: Document) -> None:

@@ -25,6 +25,7 @@ from quickstart.chain.own_models import OwnModel, own_models
 from quickstart.chain.protocol import Parameters
 from quickstart.chain.replies import MALFORMED, reply_of, usable
 from quickstart.chain.transactions import Manifest, ObjectRef
+from quickstart.chain.validators import ValidatorSet, validator_set
 from quickstart.errors import NetworkError, QuickstartError
 from quickstart.units import SECONDS
 
@@ -48,6 +49,7 @@ Reconnect: TypeAlias = Callable[[], Awaitable[Any]]
 log = logging.getLogger(__name__)
 
 CLAIM_MASK = "id,status,generation_epoch,reward_pool,submitter,bond_amount"
+FILLED_MASK = CLAIM_MASK + ",winning_model_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,18 @@ class ClaimableTarget:
     reward: int
     submitter: Id32 | None
     bond: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilledTarget:
+    """A target that is filled and not claimed yet: in which epoch, by whom, with whose model; shannons."""
+
+    target_id: Id32
+    epoch: int
+    reward: int
+    bond: int
+    submitter: Id32
+    model_id: Id32 | None
 
 
 async def connect(endpoints: Endpoints, *, with_services: bool = False) -> Any:
@@ -173,6 +187,31 @@ class NetworkReader:
         filters = {"submitter": submitter.hex()}
         filled = await self._list_targets("id,status", status="filled", **filters)
         return tuple(filled)
+
+    async def filled(self, submitter: Id32 | None = None) -> tuple[FilledTarget, ...]:
+        """Everybody's filled and not yet claimed targets, or one submitter's. On the network that is up to a page for
+        each thousand fills of two days.
+        """
+        filters = {} if submitter is None else {"submitter": submitter.hex()}
+        listed = await self._list_targets(FILLED_MASK, status="filled", **filters)
+        with reply_of(self._rpc_url):
+            return tuple(
+                FilledTarget(
+                    target_id,
+                    int(view.generation_epoch),  # a target is filled in the epoch that made it, or expires
+                    int(view.reward_pool),
+                    int(view.bond_amount),
+                    parse_id(view.submitter),
+                    parse_id(view.winning_model_id) if view.winning_model_id else None,
+                )
+                for target_id, view in listed.items()
+            )
+
+    async def validators(self) -> ValidatorSet:
+        """The validators of this epoch, and what is reported of them."""
+        state = await self._read("get_latest_system_state")
+        with reply_of(self._rpc_url):
+            return validator_set(state)
 
     async def target(self, target_id: Id32) -> TargetContents | None:
         """A target as the chain stores it, or None when it was claimed (and so deleted) or never was."""

@@ -25,6 +25,7 @@ MOST_WORKERS = 256
 MOST_EPOCHS = 10_000
 MOST_HITS = 1_000_000
 MOST_SEED = 2**63 - 1
+MOST_EPOCH = 2**53
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -114,8 +115,8 @@ def claim_parser() -> CommandParser:
 def rebuild_parser() -> CommandParser:
     parser = CommandParser(
         "rebuild",
-        "Make this machine's ledger again from the chain and the bucket, with fills that another client made with the "
-        "same key; and read what bonds rest on.",
+        "Make the ledger again from the chain and the bucket, with fills that another client made with the same key; "
+        "and read what bonds rest on. On Modal, or with --network, --local or --rpc-url on this machine.",
     )
     add_network_arguments(parser)
     add_dry_run_argument(parser, "show what would change; change nothing")
@@ -127,7 +128,8 @@ def rebuild_parser() -> CommandParser:
 def cleanup_parser() -> CommandParser:
     parser = CommandParser(
         "cleanup",
-        "Remove published windows whose targets are claimed; with --all everything of ours on Modal and in the bucket.",
+        "Remove published windows whose targets are claimed, by the ledger on Modal, or with --network, --local or "
+        "--rpc-url by this machine's; with --all everything of ours on Modal and in the bucket.",
     )
     add_network_arguments(parser)
     parser.add_argument(
@@ -141,7 +143,18 @@ def cleanup_parser() -> CommandParser:
 
 
 def status_parser() -> CommandParser:
-    parser = CommandParser("status", "What your wallets have filled and earned, from their ledgers.")
+    parser = CommandParser(
+        "status",
+        "What your wallets have filled and earned, and whether all is well: from their ledgers, the chain, and Modal, "
+        "as far as they answer.",
+    )
+    add = parser.add_argument
+    add("--epoch", type=whole(0, MOST_EPOCH), metavar="N", help="this epoch only")
+    add(
+        "--csv", action="store_true", help="print a line of money for each wallet and epoch, shannons, and nothing else"
+    )
+    add("--local", action="store_true", help="ask neither Modal nor a node: what the state folder says")
+    add("--rpc-url", metavar="URL", help="the node to ask (also QUICKSTART_RPC_URL)")
     add_state_argument(parser)
     add_output_arguments(parser)
     return parser
@@ -150,6 +163,21 @@ def status_parser() -> CommandParser:
 def plan_parser() -> CommandParser:
     parser = CommandParser("plan", "What to score and to cut next, by kind of data, and why; needs no network.")
     parser.add_argument("--gpu-seconds", type=seconds, metavar="S", help="plan no more than this (default: all of it)")
+    add_state_argument(parser)
+    add_output_arguments(parser)
+    return parser
+
+
+def doctor_parser() -> CommandParser:
+    parser = CommandParser(
+        "doctor",
+        "Look at everything that a run rests on, and say what mends what is wrong. Exit code 0, 2 with errors, with "
+        "--strict 1 with warnings.",
+    )
+    parser.add_argument("--rpc-url", metavar="URL", help="full node to look at (also QUICKSTART_RPC_URL)")
+    parser.add_argument("--local", action="store_true", help="the loop runs on this machine: leave Modal out")
+    parser.add_argument("--fix", action="store_true", help="mend what can be mended without losing or sending anything")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 with warnings too")
     add_state_argument(parser)
     add_output_arguments(parser)
     return parser

@@ -8,10 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from quickstart.cli.arguments import CommandParser
-from quickstart.cli.following import ends_within, follow, has_ended
+from quickstart.cli.following import ends_within, follow
 from quickstart.cli.rendering import print_dry_action, print_json
 from quickstart.errors import EXIT_DONE, UsageError
-from quickstart.modal_app.account import modal_errors
+from quickstart.modal_app.account import has_ended, modal_errors
 from quickstart.modal_app.names import (
     APP,
     CLAIM,
@@ -23,6 +23,8 @@ from quickstart.modal_app.names import (
     RUNNING,
     STARTED,
     SUBMITTER,
+    TENDING,
+    UPKEEP,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ CANCEL_SECONDS = 60.0
 """How long `stop` waits for a cancelled run. Modal ends it in any case."""
 
 CLAIM_SECONDS = 600.0
-"""How long `submit` waits for a claim that is at work: there is one signer."""
+"""How long `submit` waits for a claim or upkeep that is at work: there is one signer."""
 
 EVERYWHERE = frozenset({"json", "verbose", "profile", "detach", "network", "local", "rpc_url"})
 """Options that a command takes also when it runs on Modal, or that say that it does not."""
@@ -46,8 +48,11 @@ def on_modal(arguments: argparse.Namespace) -> bool:
     return not (arguments.network or arguments.local or arguments.rpc_url)
 
 
-def refuse_local_options(arguments: argparse.Namespace, parser: CommandParser) -> None:
-    """What is deployed takes its settings from the secrets and the code, not from the command line.
+def refuse_local_options(
+    arguments: argparse.Namespace, parser: CommandParser, known: frozenset[str] = EVERYWHERE
+) -> None:
+    """What is deployed takes its settings from the secrets and the code, not from the command line. `known`: options
+    that mean something to it all the same.
 
     Raises:
         UsageError: names the options that were given and mean something on this machine only.
@@ -55,7 +60,7 @@ def refuse_local_options(arguments: argparse.Namespace, parser: CommandParser) -
     given = [
         "--" + name.replace("_", "-")
         for name, value in vars(arguments).items()
-        if name not in EVERYWHERE and value != parser.get_default(name)
+        if name not in known and value != parser.get_default(name)
     ]
     if given:
         raise UsageError(
@@ -131,6 +136,21 @@ def claim_on_modal(arguments: argparse.Namespace) -> int:
     return follow(call, state, arguments, found=False, leaving="`uv run stop` stops it")
 
 
+def upkeep_on_modal(arguments: argparse.Namespace, what: str, parser: CommandParser) -> int:
+    """Starts the deployed upkeep function on `what`, and follows it.
+
+    Raises:
+        UsageError: nothing is deployed, or it ended with something that a person can mend.
+    """
+    refuse_local_options(arguments, parser, EVERYWHERE | {"dry_run"})
+    with modal_errors():
+        upkeep = _function(UPKEEP)
+        state = _state()
+        call = upkeep.spawn(what, dry_run=arguments.dry_run)
+        state.put(TENDING, call.object_id)
+    return follow(call, state, arguments, found=False, leaving="`uv run stop` stops it")
+
+
 def run_stop(arguments: argparse.Namespace) -> int:
     """Disarms the schedule, ends what is at work, then the scoring it had started. Safe to repeat.
 
@@ -143,7 +163,7 @@ def run_stop(arguments: argparse.Namespace) -> int:
     with modal_errors():
         _function(SUBMITTER)
         state = _state(create=not arguments.dry_run)
-        runs = list(_at_work(state, RUNNING, STARTED, CLAIMING))
+        runs = list(_at_work(state, RUNNING, STARTED, CLAIMING, TENDING))
         if arguments.dry_run:
             return _would_stop(runs, len(list(_gpu_calls(state))), as_json=arguments.json)
         state.put(DISARMED, f"since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())} by {socket.gethostname()}")
@@ -189,14 +209,15 @@ def _state(*, create: bool = True) -> "modal.Dict":
 
 
 def _cycle_at_work(state: "modal.Dict") -> "modal.FunctionCall[Any] | None":
-    """The cycle's call, whoever started it; None if there is none. A claim at work is waited for."""
-    claiming = state.get(CLAIMING)
+    """The cycle's call, whoever started it; None if there is none. A claim or upkeep at work is waited for."""
+    others = {state.get(key): name for key, name in ((CLAIMING, "claim"), (TENDING, "upkeep"))}
     for call in _at_work(state, RUNNING, STARTED):
-        if call.object_id != claiming:
+        name = others.get(call.object_id)
+        if name is None:
             return call
-        print(f"{'waiting':<9} for the claim {claiming}", flush=True)
+        print(f"{'waiting':<9} for the {name} {call.object_id}", flush=True)
         if not ends_within(call, CLAIM_SECONDS):
-            raise UsageError(f"the claim {claiming} is still at work; run this again when it has ended")
+            raise UsageError(f"the {name} {call.object_id} is still at work; run this again when it has ended")
     return None
 
 

@@ -20,17 +20,16 @@ from quickstart.cli.rendering import (
     print_dry_run,
     print_json,
     print_result,
-    print_status,
     result_code,
 )
-from quickstart.cli.state import ledgers_of, open_state
+from quickstart.cli.state import open_state
 from quickstart.cli.stopping import INTERRUPTED, stop_on_signals
 from quickstart.data.sources import open_sources
 from quickstart.data.window import SourcePlan, address_seed
 from quickstart.errors import EXIT_DONE, HeldElsewhereError, LeaseHeldError
 from quickstart.executors.base import Executor
 from quickstart.executors.local import LocalExecutor, WorkerSettings
-from quickstart.settings import Settings, load_settings
+from quickstart.settings import Settings
 from quickstart.submission.actions import Policy
 from quickstart.submission.premises import Places, Plan, Premises
 from quickstart.submission.requests import CLAIM, POLL_SECONDS
@@ -95,34 +94,6 @@ def run_claim(arguments: argparse.Namespace) -> int:
     )
     result = asyncio.run(_claim(arguments, settings, state, plan))
     return _tell(result, arguments, print_dry_run if plan.dry_run else print_claim)
-
-
-def run_status(arguments: argparse.Namespace) -> int:
-    """Reads every ledger of the state folder; needs no network."""
-    from quickstart.ledger.ledger import Ledger
-    from quickstart.submission.summary import submissions, summary
-
-    documents: list[dict[str, Any]] = []
-    for path in ledgers_of(arguments.state or load_settings().state):
-        ledger = Ledger(path)
-        epoch, running = ledger.latest_epoch(), live_holder(Places(path.parent).lease)
-        documents.append(
-            {
-                "chain_id": path.parent.parent.name,
-                "address": "0x" + path.parent.name,
-                "epoch": epoch,
-                "running": running.describe() if running else None,
-                **summary(ledger, current_epoch=epoch),
-                **({"submissions": submissions(ledger)} if arguments.json else {}),
-            }
-        )
-        ledger.close()
-    document = {"wallets": documents}
-    if arguments.json:
-        print_json(document)
-    else:
-        print_status(document)
-    return EXIT_DONE
 
 
 def run_devnet(arguments: argparse.Namespace) -> int:

@@ -7,10 +7,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from quickstart.cli.progress import PLAIN_EVERY_SECONDS
-from quickstart.cli.rendering import print_claim, print_json, print_result, result_code
+from quickstart.cli.rendering import (
+    print_claim,
+    print_cleanup,
+    print_json,
+    print_rebuild,
+    print_result,
+    result_code,
+)
 from quickstart.cli.stopping import interrupts_noted
 from quickstart.errors import EXIT_DONE, QuickstartError, UnreachableError
-from quickstart.modal_app.account import modal_errors
+from quickstart.modal_app.account import has_ended, modal_errors
 from quickstart.modal_app.names import PROGRESS
 
 if TYPE_CHECKING:
@@ -50,25 +57,6 @@ def follow(
     return _show(result, as_json=arguments.json)
 
 
-def has_ended(call: "modal.FunctionCall[Any]") -> bool:
-    """Whether a call is over, however it ended.
-
-    Raises:
-        modal.exception.Error: Modal does not answer, which says nothing about the call.
-    """
-    from modal import exception
-
-    try:
-        call.get(timeout=0)
-    except TimeoutError:  # the builtin: it is waiting or at work
-        return False
-    except (exception.ConnectionError, exception.ServiceError, exception.AuthError, exception.InternalError):
-        raise
-    except Exception:  # noqa: BLE001 - whatever the call itself raised, or Modal forgot: it has ended
-        return True
-    return True
-
-
 def ends_within(call: "modal.FunctionCall[Any]", seconds: float) -> bool:
     """Waits for a call's end; whether it came in time."""
     deadline = time.monotonic() + seconds
@@ -86,6 +74,10 @@ def _show(result: dict[str, Any], *, as_json: bool) -> int:
         print(f"{'skipped':<9} {result['skipped']}")
     elif "error" in result:
         print("error: " + " ".join(str(result["error"]).split()), file=sys.stderr)
+    elif "fills_restored" in result:
+        print_rebuild(result)
+    elif "removed" in result:
+        print_cleanup(result)
     elif "windows" in result:
         print_result(result)
     else:

@@ -20,6 +20,7 @@ from quickstart.cli.arguments import (
     create_secrets_parser,
     deploy_parser,
     devnet_parser,
+    doctor_parser,
     fetch_parser,
     plan_parser,
     rebuild_parser,
@@ -28,6 +29,7 @@ from quickstart.cli.arguments import (
     submit_parser,
     wallet_parser,
 )
+from quickstart.cli.desk_arguments import board_parser, review_parser, validators_parser
 from quickstart.cli.model_arguments import niches_parser, publish_parser, reveal_parser, train_parser
 from quickstart.cli.stopping import INTERRUPTED
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
@@ -61,12 +63,32 @@ def cleanup() -> NoReturn:
 
 def status() -> NoReturn:
     """`uv run status`."""
-    _end("commands", "run_status", status_parser().parse_args())
+    _end("status", "run_status", status_parser().parse_args())
+
+
+def review() -> NoReturn:
+    """`uv run review`."""
+    _end("review", "run_review", review_parser().parse_args())
+
+
+def board() -> NoReturn:
+    """`uv run board`."""
+    _end("board", "run_board", board_parser().parse_args())
+
+
+def validators() -> NoReturn:
+    """`uv run validators`."""
+    _end("validators", "run_validators", validators_parser().parse_args())
 
 
 def plan() -> NoReturn:
     """`uv run plan`."""
     _end("planning", "run_plan", plan_parser().parse_args())
+
+
+def doctor() -> NoReturn:
+    """`uv run doctor`."""
+    _end("doctor", "run_doctor", doctor_parser().parse_args())
 
 
 def wallet() -> NoReturn:

@@ -40,7 +40,7 @@ def settings_for(arguments: argparse.Namespace, *, publishes: bool) -> Settings:
         raise UsageError("--detach is for what runs on Modal: leave it out, or leave out --local, --network, --rpc-url")
     for option in ("rpc_url", "faucet_url", "admin_url"):
         if getattr(arguments, option) is not None:
-            setattr(arguments, option, _checked_url(option, getattr(arguments, option)))
+            setattr(arguments, option, checked_url(option, getattr(arguments, option)))
     if arguments.network == "devnet":
         return load_settings()
     if rivalry_of(arguments):
@@ -56,7 +56,12 @@ def settings_for(arguments: argparse.Namespace, *, publishes: bool) -> Settings:
     return settings
 
 
-def _checked_url(option: str, text: str) -> str:
+def checked_url(option: str, text: str) -> str:
+    """An address as it is used; `option`: where it was given.
+
+    Raises:
+        UsageError: it is none.
+    """
     try:
         return TypeAdapter(Url).validate_python(text)
     except ValidationError as error:

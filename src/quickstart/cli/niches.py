@@ -14,6 +14,7 @@ from quickstart.chain.board import Board
 from quickstart.chain.client import NetworkReader, connect
 from quickstart.chain.identity import service_info
 from quickstart.chain.ids import Id32, format_id
+from quickstart.charts import bar_chart
 from quickstart.cli.networks import network, settings_for, wallet_for
 from quickstart.cli.rendering import print_json
 from quickstart.cli.state import open_state
@@ -21,7 +22,6 @@ from quickstart.errors import EXIT_DONE, StateError, UsageError
 from quickstart.ledger.ledger import Ledger
 from quickstart.submission.premises import Places
 from quickstart.trainer.batches import kind_of
-from quickstart.trainer.charts import bar_chart
 from quickstart.trainer.evaluation import Floats
 from quickstart.trainer.niches import Niche, Scored, holdings, niches
 from quickstart.units import format_soma

@@ -51,16 +51,9 @@ class ProgressView:
             self._live.update(_table(progress, now - self._started))
         elif now >= self._due and not sys.stdout.isatty():
             self._due = now + PLAIN_EVERY_SECONDS
+            from quickstart.submission.progress import progress_line
+
             print(progress_line(progress, now - self._started), flush=True)
-
-
-def progress_line(progress: "Progress", seconds: float) -> str:
-    """One line of at most 100 columns, as long as counts stay below a thousand."""
-    return (
-        f"{seconds:4.0f} s  epoch {progress.epoch}  scored {progress.scored}/{progress.to_score}  "
-        f"bank {progress.windows} ({progress.coverage:.0%})  open {progress.open_targets}  "
-        f"in flight {progress.in_flight}  filled {progress.filled}  lost {progress.lost}  claimed {progress.claimed}"
-    )
 
 
 def _table(progress: "Progress", seconds: float) -> "Table":

@@ -45,56 +45,56 @@ def print_result(result: dict[str, Any]) -> None:
     _print_place(result)
     _print_windows(result["windows"])
     coverage = result["coverage"]
-    _row("coverage", f"{coverage['share']:.0%} of random targets at distance {coverage['distance_threshold']:.3f}")
+    print_row("coverage", f"{coverage['share']:.0%} of random targets at distance {coverage['distance_threshold']:.3f}")
     for model_id, reason in result["excluded_models"].items():
-        _row("excluded", f"model {model_id[:16]}…: {reason}")
-    _print_epochs(result["epochs"])
-    _print_targets(result)
+        print_row("excluded", f"model {model_id[:16]}…: {reason}")
+    print_epochs(result["epochs"])
+    print_targets(result)
     _print_feed(result["feed"])
-    _print_money(result["money"])
-    _row(
+    print_money(result["money"])
+    print_row(
         "books",
         f"ledger {format_soma(books['ledger_shannons'])}, chain {format_soma(books['chain_shannons'])}, "
         f"difference {books['difference_shannons']} shannons",
     )
-    _print_alarms(result["alarms"])
+    print_alarms(result["alarms"])
 
 
 def print_dry_run(result: dict[str, Any]) -> None:
     _print_place(result)
     _print_windows(result["windows"])
-    _row("targets", f"{result['would_submit']} of {result['open_targets']} open ones would be filled")
+    print_row("targets", f"{result['would_submit']} of {result['open_targets']} open ones would be filled")
     _print_planned("submit", result["submissions"])
     _print_planned("claim", result["claims"])
     sums = result["totals"]
-    _row(
+    print_row(
         "in all",
         f"bond {format_soma(sums['bond_shannons'])}, fees {format_soma(sums['fee_shannons'])}, "
         f"expected reward {format_soma(sums['expected_reward_shannons'])}, "
         f"bond returned {format_soma(sums['bond_returned_shannons'])}",
     )
     for line in result["withheld"]:
-        _row("but", line)
-    _row("dry run", NOTHING_SENT)
+        print_row("but", line)
+    print_row("dry run", NOTHING_SENT)
 
 
 def print_rebuild(result: dict[str, Any]) -> None:
     _print_place(result)
     books = result["books"]
-    _row("ledger", f"{result['ledger']}; {result['fills_restored']} fills restored")
-    _row("copies", f"{result['copies']} public copies that bonds rest on" + (", not read" * result["dry_run"]))
-    _row("books", f"difference to the chain {books['difference_shannons']} shannons")
-    _print_alarms(result["alarms"])
+    print_row("ledger", f"{result['ledger']}; {result['fills_restored']} fills restored")
+    print_row("copies", f"{result['copies']} public copies that bonds rest on" + (", not read" * result["dry_run"]))
+    print_row("books", f"difference to the chain {books['difference_shannons']} shannons")
+    print_alarms(result["alarms"])
     if result["dry_run"]:
-        _row("dry run", "nothing was changed")
+        print_row("dry run", "nothing was changed")
 
 
 def print_cleanup(result: dict[str, Any]) -> None:
     _print_place(result)
     would = "would be removed" if result["dry_run"] else "removed"
-    _row("windows", f"{len(result['removed'])} {would} ({result['bytes']} bytes), {result['kept']} kept")
+    print_row("windows", f"{len(result['removed'])} {would} ({result['bytes']} bytes), {result['kept']} kept")
     if result["dry_run"]:
-        _row("dry run", "nothing was removed")
+        print_row("dry run", "nothing was removed")
 
 
 def print_dry_action(document: dict[str, Any], said: str, *, as_json: bool) -> None:
@@ -103,45 +103,30 @@ def print_dry_action(document: dict[str, Any], said: str, *, as_json: bool) -> N
         print_json({"dry_run": True, **document})
     else:
         print(said)
-        _row("dry run", NOTHING_SENT)
+        print_row("dry run", NOTHING_SENT)
 
 
 def _print_planned(what: str, planned: list[dict[str, Any]]) -> None:
     """The first few of what would be sent; `--json` has all."""
     for row in planned[:SHOWN]:
         bond = f"bond {format_soma(row['bond_shannons'])}, " if "bond_shannons" in row else ""
-        _row(
+        print_row(
             what,
             f"{row['target'][:18]}…  {bond}fee {format_soma(row['fee_shannons'])}, "
             f"expected reward {format_soma(row['expected_reward_shannons'])}",
         )
     if len(planned) > SHOWN:
-        _row("", f"and {len(planned) - SHOWN} more")
+        print_row("", f"and {len(planned) - SHOWN} more")
 
 
 def print_claim(result: dict[str, Any]) -> None:
     """The end of a claim, made here or by whoever signs for the wallet."""
     if "asked" in result:
-        _row("claims", f"made by {result['asked']}: {result['claims_landed']} landed so far")
+        print_row("claims", f"made by {result['asked']}: {result['claims_landed']} landed so far")
         return
     _print_place(result)
-    _row("claims", f"{result['claims_landed']} landed so far")
-    _print_money(result["money"])
-
-
-def print_status(document: dict[str, Any]) -> None:
-    """Every wallet's books, from its ledger."""
-    for number, wallet in enumerate(document["wallets"]):
-        if number:
-            print()
-        _row("chain", f"{wallet['chain_id']}, epoch {wallet['epoch']} when last seen")
-        _row("wallet", wallet["address"])
-        if wallet["running"]:
-            _row("running", wallet["running"])
-        _print_epochs(wallet["epochs"])
-        _print_targets(wallet)
-        _print_money(wallet["money"])
-        _print_alarms(wallet["alarms"])
+    print_row("claims", f"{result['claims_landed']} landed so far")
+    print_money(result["money"])
 
 
 def print_plan(document: dict[str, Any]) -> None:
@@ -149,9 +134,9 @@ def print_plan(document: dict[str, Any]) -> None:
     for number, wallet in enumerate(document["wallets"]):
         if number:
             print()
-        _row("chain", f"{wallet['chain_id']}, epoch {wallet['epoch']} when last seen")
-        _row("wallet", wallet["address"])
-        _row(
+        print_row("chain", f"{wallet['chain_id']}, epoch {wallet['epoch']} when last seen")
+        print_row("wallet", wallet["address"])
+        print_row(
             "coverage",
             f"{wallet['coverage']:.1%} of targets at distance {wallet['distance_threshold']:.3f}, "
             f"{wallet['coverage_tightest']:.1%} at the tightest, {wallet['tightest_threshold']:.3f}",
@@ -171,32 +156,32 @@ def print_plan(document: dict[str, Any]) -> None:
             )
             for kind in wallet["kinds"]
         ]
-        _print_table(PLAN_COLUMNS, rows)
-        _row("next", f"{len(wallet['pieces'])} pieces, {wallet['seconds']:.1f} GPU seconds")
+        print_table(PLAN_COLUMNS, rows)
+        print_row("next", f"{len(wallet['pieces'])} pieces, {wallet['seconds']:.1f} GPU seconds")
 
 
 def print_devnet(urls: "DevnetUrls") -> None:
     """Where a devnet serves."""
-    _row("chain", urls.chain_id)
+    print_row("chain", urls.chain_id)
     for name in ("rpc", "faucet", "scoring", "admin"):
-        _row(name, getattr(urls, name))
+        print_row(name, getattr(urls, name))
     print("Ctrl-C ends it", flush=True)
 
 
-def _row(name: str, text: str) -> None:
+def print_row(name: str, text: str) -> None:
     print(f"{name:<9} {text}", flush=True)
 
 
 def _print_place(result: dict[str, Any]) -> None:
-    _row("network", f"{result['network']}, epoch {result['epoch']}")
-    _row("wallet", result["address"])
+    print_row("network", f"{result['network']}, epoch {result['epoch']}")
+    print_row("wallet", result["address"])
 
 
 def _print_windows(windows: dict[str, Any]) -> None:
-    _row("windows", f"{windows['new']} new, {windows['scored']} scores, {windows['in_bank']} in the bank")
+    print_row("windows", f"{windows['new']} new, {windows['scored']} scores, {windows['in_bank']} in the bank")
 
 
-def _print_epochs(epochs: list[dict[str, Any]]) -> None:
+def print_epochs(epochs: list[dict[str, Any]]) -> None:
     """A table. `missed` counts only where nothing but us stopped the epoch: a cap leaves targets on purpose."""
     rows = [
         (
@@ -212,10 +197,10 @@ def _print_epochs(epochs: list[dict[str, Any]]) -> None:
         for epoch in epochs
     ]
     if rows:
-        _print_table(EPOCH_COLUMNS, rows)
+        print_table(EPOCH_COLUMNS, rows)
 
 
-def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Numbers to the right, the last column to the left."""
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     for cells in (titles, *rows):
@@ -223,25 +208,25 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print(f"  {right}  {cells[-1]}", flush=True)
 
 
-def _print_targets(result: dict[str, Any]) -> None:
+def print_targets(result: dict[str, Any]) -> None:
     latency = result["latency_ms"]
-    _row("filled", f"{result['filled']} targets, with {result['distinct_windows']} distinct windows")
-    _row(
+    print_row("filled", f"{result['filled']} targets, with {result['distinct_windows']} distinct windows")
+    print_row(
         "",
         f"{result['in_audit']} in audit, {result['claimable']} claimable, {result['claimed']} claimed, "
         f"{result['false_claims']} false claims",
     )
     for name, number in list(result["data"]["sources"].items())[:MOST_SOURCES]:
-        _row("from", f"{name}: {number} submissions")
-    _row("lost", f"{result['lost']} targets that somebody else got first")
+        print_row("from", f"{name}: {number} submissions")
+    print_row("lost", f"{result['lost']} targets that somebody else got first")
     if result["pending"]:
-        _row("pending", f"{result['pending']} transactions whose outcome the next run finds out")
+        print_row("pending", f"{result['pending']} transactions whose outcome the next run finds out")
     if latency["p50"] is not None:
-        _row("latency", f"birth to submission p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms")
+        print_row("latency", f"birth to submission p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms")
     for origin, meaning in ORIGINS.items():
         part = latency[origin]
         if part["count"]:
-            _row("", f"{part['count']} {meaning}: p50 {part['p50']:.0f} ms, p95 {part['p95']:.0f} ms")
+            print_row("", f"{part['count']} {meaning}: p50 {part['p50']:.0f} ms, p95 {part['p95']:.0f} ms")
 
 
 def _print_feed(feed: dict[str, Any]) -> None:
@@ -249,17 +234,17 @@ def _print_feed(feed: dict[str, Any]) -> None:
     text = f"{feed['computed']} targets computed, {feed['listed']} listed, {feed['snapshots']} snapshots"
     if feed["interruptions"]:
         text += f", stream interrupted {feed['interruptions']} times"
-    _row("feed", text)
+    print_row("feed", text)
     if feed["mismatch"]:
-        _row("", f"nothing was computed after: {feed['mismatch']}")
+        print_row("", f"nothing was computed after: {feed['mismatch']}")
 
 
-def _print_alarms(alarms: list[dict[str, Any]]) -> None:
+def print_alarms(alarms: list[dict[str, Any]]) -> None:
     for alarm in alarms:
-        _row("alarm", alarm["message"])
+        print_row("alarm", alarm["message"])
 
 
-def _print_money(money: dict[str, int]) -> None:
+def print_money(money: dict[str, int]) -> None:
     """Amounts below each other, to the shannon."""
     lines = [
         ("earned", money["earned_shannons"]),
@@ -268,13 +253,13 @@ def _print_money(money: dict[str, int]) -> None:
         ("net", money["net_shannons"]),
         ("bond locked", money["bond_locked_shannons"]),
     ]
-    amounts = [_soma(amount) for _, amount in lines]
+    amounts = [soma(amount) for _, amount in lines]
     width = max(map(len, amounts))
     for number, ((name, _), amount) in enumerate(zip(lines, amounts, strict=True)):
-        _row("" if number else "money", f"{name:<11}  {amount:>{width}} SOMA")
+        print_row("" if number else "money", f"{name:<11}  {amount:>{width}} SOMA")
 
 
-def _soma(shannons: int) -> str:
+def soma(shannons: int) -> str:
     """All nine decimals, so that amounts line up."""
     whole, fraction = divmod(abs(shannons), SHANNONS_PER_SOMA)
     return f"{'-' if shannons < 0 else ''}{whole:,}.{fraction:09d}"

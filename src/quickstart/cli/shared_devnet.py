@@ -27,7 +27,7 @@ async def devnet_of(state: Path, config: DevnetConfig) -> AsyncIterator[DevnetUr
         StateError: it cannot be started.
     """
     folder = state / "devnet"
-    running = _served_by_other(folder)
+    running = served_by_other(folder)
     if running is not None:
         yield running
         return
@@ -36,7 +36,7 @@ async def devnet_of(state: Path, config: DevnetConfig) -> AsyncIterator[DevnetUr
         urls = await process.start()
     except StateError:
         # Two commands may start at once: the folder is the first one's, and by now it says where it serves.
-        running = _served_by_other(folder)
+        running = served_by_other(folder)
         if running is None:
             raise
         yield running
@@ -61,7 +61,7 @@ def _announce(folder: Path, urls: DevnetUrls) -> None:
         ) from error
 
 
-def _served_by_other(folder: Path) -> DevnetUrls | None:
+def served_by_other(folder: Path) -> DevnetUrls | None:
     """Addresses that a command which still runs has left; a killed one's are worth nothing, its devnet ends too."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         left = json.loads((folder / ADDRESSES).read_text())

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quickstart.durable import write_durably
 from quickstart.errors import KeyFormatError, StateError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def open_state(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not marker.exists():
-            _write_durably(marker, f"{STATE_VERSION}\n")
+            write_durably(marker, f"{STATE_VERSION}\n".encode())
         version = int(marker.read_text())
     except ValueError as error:
         raise StateError(f"{marker} does not hold a version; name another folder with --state") from error
@@ -66,24 +67,9 @@ def throw_away_wallet(path: Path) -> "Wallet":
         if path.exists():
             return Wallet.parse(path.read_text())
         wallet = Wallet.generate()
-        _write_durably(path, wallet.secret.hex() + "\n")
+        write_durably(path, f"{wallet.secret.hex()}\n".encode())
     except OSError as error:
         raise StateError(f"the key {path} cannot be used ({error.strerror}); {_REMEDY}") from error
     except (KeyFormatError, UnicodeDecodeError):
         raise StateError(f"{path} holds no key; restore it, or name another folder with --state") from None
     return wallet
-
-
-def _write_durably(path: Path, text: str) -> None:
-    """Whole or not at all, and on the disk before this returns."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise

@@ -10,7 +10,8 @@ from typing import Any
 from quickstart.chain.client import Endpoints, NetworkReader, connect
 from quickstart.chain.identity import service_info
 from quickstart.chain.keys import Wallet
-from quickstart.cli.cloud import on_modal
+from quickstart.cli.arguments import cleanup_parser, rebuild_parser
+from quickstart.cli.cloud import on_modal, upkeep_on_modal
 from quickstart.cli.commands import premises
 from quickstart.cli.networks import KEY_NAME, network, settings_for, storage, wallet_for
 from quickstart.cli.rendering import NOTHING_SENT, print_cleanup, print_json, print_rebuild
@@ -18,6 +19,7 @@ from quickstart.cli.state import open_state
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, SettingsError, UsageError
 from quickstart.modal_app.account import modal_errors
 from quickstart.modal_app.belongings import belongings, remove
+from quickstart.modal_app.names import CLEANUP, REBUILD
 from quickstart.modal_app.workplace import TESTNET_RPC
 from quickstart.settings import Settings, load_settings, publishing_names
 from quickstart.submission.premises import Places
@@ -31,7 +33,9 @@ Work = Callable[[Upkeep], Awaitable[dict[str, Any]]]
 
 
 def run_rebuild(arguments: argparse.Namespace) -> int:
-    """Makes this machine's ledger again from chain and bucket."""
+    """Makes this machine's ledger again from chain and bucket; or that of what is deployed."""
+    if on_modal(arguments):
+        return upkeep_on_modal(arguments, REBUILD, rebuild_parser())
     result = _with_upkeep(arguments, lambda upkeep: upkeep.rebuild(dry_run=arguments.dry_run))
     print_json(result) if arguments.json else print_rebuild(result)
     return EXIT_DONE
@@ -43,6 +47,8 @@ def run_cleanup(arguments: argparse.Namespace) -> int:
         return _remove_all(arguments)
     if arguments.yes:
         raise UsageError("--yes answers for --all: add --all, or leave --yes out")
+    if on_modal(arguments):
+        return upkeep_on_modal(arguments, CLEANUP, cleanup_parser())
 
     def clean(upkeep: Upkeep) -> Awaitable[dict[str, Any]]:
         own = upkeep.places.ledger
@@ -63,13 +69,8 @@ def _with_upkeep(arguments: argparse.Namespace, work: Work) -> dict[str, Any]:
     """Opens network, wallet and storage, and does the work there.
 
     Raises:
-        UsageError: no network is named, or what `settings_for` finds.
+        UsageError: what `settings_for` finds.
     """
-    if on_modal(arguments):
-        raise UsageError(
-            "this works on a ledger of this machine: add --local, --network or --rpc-url; what is deployed brings its "
-            "own ledger up to the chain whenever it starts"
-        )
     settings = settings_for(arguments, publishes=True)
     state = open_state(arguments.state or settings.state)
     return asyncio.run(_opened(arguments, settings, state, work))

@@ -69,6 +69,15 @@ class Hub:
             self._facts[repository, revision] = RepositoryFacts(info.sha or "", _declared(info.card_data))
         return self._facts[repository, revision]
 
+    def check_access(self, repository: str) -> None:
+        """Asks whether our account may read a data set's files; a listing of a gated one says nothing of that.
+
+        Raises:
+            SourceAccessError: it may not; says what to do.
+            SourceError: the hub does not answer.
+        """
+        self._call(repository, lambda: self._api.auth_check(repository, repo_type="dataset"))
+
     def paths(self, repository: str, folder: str, revision: str) -> dict[str, int]:
         """Paths and sizes of all files below a folder.
 

@@ -44,6 +44,15 @@ OF_TABLES = frozenset({"stack-v2", "starcoder", "fineweb-edu", "swe-bench", "hf"
 """Read with what only the extra `data` brings."""
 
 
+HUB_SETS = {
+    "stack-v2": "bigcode/the-stack-v2-dedup",
+    "starcoder": "bigcode/starcoderdata",
+    "fineweb-edu": "HuggingFaceFW/fineweb-edu",
+    "swe-bench": "princeton-nlp/SWE-bench",
+}
+"""The data set of the hub behind a name."""
+
+
 def open_source(text: str, settings: Settings) -> Source:
     """The source of that name; a name without one of the known beginnings is a folder.
 
@@ -71,6 +80,20 @@ def is_of_this_machine(text: str) -> bool:
     if text.startswith("mixture:"):
         return any(is_of_this_machine(name) for name, _ in _weights(text.removeprefix("mixture:")))
     return not text.startswith("parquet:s3://") and (text.startswith(LOCAL) or head not in _OPENERS)
+
+
+def hub_sets(text: str) -> tuple[str, ...]:
+    """The data sets of the hub that a source reads, each once; asks nobody.
+
+    Raises:
+        SourceError: a mixture that is none.
+    """
+    head, _, rest = text.strip().partition(":")
+    if head == "mixture":
+        return tuple(dict.fromkeys(found for name, _ in _weights(rest) for found in hub_sets(name)))
+    if head == "hf":
+        return (rest.partition(":")[0],) if rest else ()
+    return (HUB_SETS[head],) if head in HUB_SETS else ()
 
 
 class _Opener:
@@ -116,14 +139,14 @@ class _Opener:
 
     def stack(self, rest: str) -> Source:
         from quickstart.data.contents import CONCURRENCY
-        from quickstart.data.stack import REPOSITORY, StackSource
+        from quickstart.data.stack import StackSource
 
         languages = rest.split(",") if rest else STACK_LANGUAGES
         ahead = max(2, CONCURRENCY // len(languages))
         return _one_or_mixture(
             f"stack-v2:{rest}" if rest else "stack-v2",
             [
-                StackSource(language, self._folder(REPOSITORY, f"data/{language}"), self._contents, ahead)
+                StackSource(language, self._folder(HUB_SETS["stack-v2"], f"data/{language}"), self._contents, ahead)
                 for language in languages
             ],
         )
@@ -138,7 +161,7 @@ class _Opener:
                 TableSource(
                     f"starcoder:{folder}",
                     starcoder_layout(folder),
-                    self._folder("bigcode/starcoderdata", folder),
+                    self._folder(HUB_SETS["starcoder"], folder),
                 )
                 for folder in folders
             ],
@@ -149,13 +172,13 @@ class _Opener:
 
         folder = rest or "sample/10BT"
         layout = text_layout("text", "prose", "ODC-By-1.0", ("text", "url"))
-        return TableSource(f"fineweb-edu:{folder}", layout, self._folder("HuggingFaceFW/fineweb-edu", folder))
+        return TableSource(f"fineweb-edu:{folder}", layout, self._folder(HUB_SETS["fineweb-edu"], folder))
 
     def swe_bench(self, rest: str) -> Source:
         from quickstart.data.tables import TableSource, swe_bench_layout
 
         columns = {"patch": "patch", "problem_statement": "issue", "hints_text": "discussion"}
-        files = self._folder("princeton-nlp/SWE-bench", "data", "data/test-")
+        files = self._folder(HUB_SETS["swe-bench"], "data", "data/test-")
         return _one_or_mixture(
             "swe-bench",
             [

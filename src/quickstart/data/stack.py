@@ -8,8 +8,6 @@ from quickstart.data.licences import NOT_PERMISSIVE
 from quickstart.data.parquet import FileSet, Row, read_rows
 from quickstart.data.window import WINDOW_BYTES, Cursor, SourcePlan
 
-REPOSITORY = "bigcode/the-stack-v2-dedup"
-
 COLUMNS = (
     "blob_id",
     "path",

@@ -26,6 +26,7 @@ class Faults:
     rpc_unavailable, rpc_exhausted: so many gRPC calls answer Unavailable (503) or ResourceExhausted (429).
     http_status, http_failures: so many HTTP requests of weights or data answer with that status.
     retry_after_seconds: sent along with those.
+    server_version: software and version that the node says it is; "" for the usual.
     """
 
     latency_seconds: float | None = None
@@ -44,6 +45,7 @@ class Faults:
     http_status: int = 503
     http_failures: int = 0
     retry_after_seconds: int | None = None
+    server_version: str = ""
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     _frozen_until: float = field(default=0.0, repr=False)
     _silent_until: float = field(default=0.0, repr=False)

@@ -115,7 +115,7 @@ class Rpc:
             timestamp=timestamp(now_ms()),
             lowest_available_checkpoint=0,
             lowest_available_checkpoint_objects=0,
-            server=SERVER_VERSION,
+            server=self._node.faults.server_version or SERVER_VERSION,
         )
 
     async def get_object(self, request: pb.GetObjectRequest, context: Context) -> pb.GetObjectResponse:

@@ -3,12 +3,21 @@
 from collections.abc import Container
 from dataclasses import fields
 
-from quickstart.chain.ids import Id32, format_id
+from quickstart.chain.ids import Id32, blake2b_256, format_id
 from quickstart.chain.objects import TargetContents, TargetStatus
 from quickstart.chain.protocol import Parameters
 from quickstart.devnet.codec import manifest_message
 from quickstart.devnet.state import ChainState, Commitment, Model, ModelStatus
 from quickstart.wire import soma_pb2 as pb
+
+_BLS_G1_GENERATOR = bytes.fromhex(
+    "97f1d3a73197d7942695638c4fa9ac0fc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb"
+)
+_BLS_G2_GENERATOR = bytes.fromhex(
+    "93e02b6052719f607dacd3a088274f65596bd0d09920b61ab5da61bbdc7f5049334cf11213945d57e5ac7d055d042b7e"
+    "024aa2b2f08f0a91260805272dc51051c6e47ad4fa403b02b4510b647ae3d1770bac0326a805bbefd48056c8c121bdb8"
+)
+_ED25519_BASE_POINT = bytes.fromhex("58" + 31 * "66")
 
 PARAMETER_NAMES = tuple(f.name for f in fields(Parameters))
 
@@ -57,8 +66,7 @@ def _describe_fill(message: pb.Target, target: TargetContents, names: Container[
 
 
 def system_state_message(state: ChainState, base_url: str) -> pb.SystemState:
-    """The whole system state; the validator list is empty, as its entries would need keys the devnet has
-    not."""
+    """The whole system state."""
     message = pb.SystemState(
         epoch=state.epoch,
         epoch_start_timestamp_ms=state.epoch_start_ms,
@@ -77,6 +85,7 @@ def system_state_message(state: ChainState, base_url: str) -> pb.SystemState:
         safe_mode_accumulated_fees=0,
         safe_mode_accumulated_emissions=0,
     )
+    message.validators.validators.extend(_validator_message(*one) for one in sorted(state.validators.items()))
     registry = message.model_registry
     registry.total_model_stake = sum(model.stake for model in state.active_models())
     for model_id, model in state.models.items():
@@ -89,6 +98,35 @@ def system_state_message(state: ChainState, base_url: str) -> pb.SystemState:
             records = message.submission_report_records[format_id(target_id)]
             records.reporters.extend(reporter.hex() for reporter in sorted(target.reporters))
     return message
+
+
+def _validator_message(address: Id32, voting_power: int) -> pb.Validator:
+    """A validator as the set holds it. It has a vote and no stake: the devnet has no validator pools. Its consensus
+    keys, which nothing here uses, are the curves' generators, and the addresses lead nowhere.
+    """
+    return pb.Validator(
+        soma_address=format_id(address),
+        protocol_pubkey=_BLS_G2_GENERATOR,
+        network_pubkey=_ED25519_BASE_POINT,
+        worker_pubkey=_ED25519_BASE_POINT,
+        net_address="/ip4/127.0.0.1/tcp/8080/http",
+        p2p_address="/ip4/127.0.0.1/udp/8084",
+        primary_address="/ip4/127.0.0.1/udp/8081",
+        voting_power=voting_power,
+        commission_rate=0,
+        next_epoch_stake=0,
+        next_epoch_commission_rate=0,
+        staking_pool=pb.StakingPool(
+            id=format_id(blake2b_256(b"ValidatorPool::" + address)),
+            soma_balance=0,
+            rewards_pool=0,
+            pool_token_balance=0,
+            pending_stake=0,
+            pending_total_soma_withdraw=0,
+            pending_pool_token_withdraw=0,
+        ),
+        proof_of_possession=_BLS_G1_GENERATOR,
+    )
 
 
 def model_message(model: Model, base_url: str) -> pb.Model:

@@ -44,11 +44,15 @@ class ScoreDone:
 
 @dataclass(frozen=True, slots=True)
 class ScoreFailed:
-    """Nothing is in the bank. `model_at_fault`: the weights are bad or out of reach, others of that model fail too."""
+    """Nothing is in the bank. `model_at_fault`: the weights are bad or out of reach, others of that model fail too.
+
+    `put_off`: not tried at all, for want of money; it says nothing about shard or model.
+    """
 
     request: ScoreRequest
     reason: str
     model_at_fault: bool
+    put_off: bool = False
 
 
 ScoreAnswer: TypeAlias = ScoreDone | ScoreFailed

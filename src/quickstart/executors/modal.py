@@ -12,12 +12,11 @@ from collections import deque
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol
-
-import modal
+from typing import Any
 
 from quickstart.chain.ids import Id32
 from quickstart.executors.base import ScoreAnswer, ScoreDone, ScoreFailed, ScoreRequest
+from quickstart.modal_app.account import Call, described, ending_of
 from quickstart.modal_app.attempts import alive_seconds, noted, to_give_up
 from quickstart.modal_app.messages import Message, answer_to, failure, name_of, score_message, weights_message
 from quickstart.modal_app.names import GPU_CALLS
@@ -32,17 +31,6 @@ LOOK_SECONDS = 10.0
 
 PATIENCE = 120
 """Polls in a row that Modal may fail before the run ends: a minute."""
-
-
-class Call(Protocol):
-    """A function call somewhere else (`modal.FunctionCall`)."""
-
-    @property
-    def object_id(self) -> str: ...
-
-    def get(self, timeout: float | None = None) -> Any: ...
-
-    def cancel(self, terminate_containers: bool = False) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +161,17 @@ class ModalExecutor:
 
     def _score(self, request: ScoreRequest, weights: Id32) -> None:
         slot = f"{GPU_CALLS}/{name_of(request)}"
-        earlier = self._store.get(slot, None)
-        if earlier is not None:
-            log.info("scoring of shard %s goes on as %s", request.shard, earlier)
-            self._running[slot] = _Scoring(request, self._remote.attach(earlier), earlier)
-            return
-        others = dict.fromkeys(self._weights.get(scoring.request.weights_id) for scoring in self._running.values())
-        soon = [other for other in others if other is not None and other != weights]
-        call = self._remote.score(score_message(request, weights, soon))
-        self._running[slot] = _Scoring(request, call, call.object_id)
-        self._store.put(slot, call.object_id)
+        if slot not in self._running:  # else it was begun a moment ago, and could not be written down
+            earlier = self._store.get(slot, None)
+            if earlier is not None:
+                log.info("scoring of shard %s goes on as %s", request.shard, earlier)
+                self._running[slot] = _Scoring(request, self._remote.attach(earlier), earlier)
+                return
+            others = dict.fromkeys(self._weights.get(scoring.request.weights_id) for scoring in self._running.values())
+            soon = [other for other in others if other is not None and other != weights]
+            call = self._remote.score(score_message(request, weights, soon))
+            self._running[slot] = _Scoring(request, call, call.object_id)
+        self._store.put(slot, self._running[slot].call_id)
 
     def _collect_weights(self) -> None:
         for weights_id, fetch in list(self._fetching.items()):
@@ -220,7 +209,7 @@ class ModalExecutor:
         answer = answer_to(request, message)
         if isinstance(answer, ScoreDone) and not answer.windows:
             log.info("shard %s was scored before", request.shard)
-        if isinstance(answer, ScoreFailed) and not answer.model_at_fault:
+        if isinstance(answer, ScoreFailed) and not (answer.model_at_fault or answer.put_off):
             self._weights.pop(request.weights_id, None)  # perhaps they were dropped from the volume: ask again
         self._answers.put(answer)
 
@@ -234,28 +223,25 @@ class ModalExecutor:
         slots = {scoring.call_id: slot for slot, scoring in self._running.items()}
         self._spending.lived(alive_seconds(attempts, slots.keys(), now))
         in_flight = {call_id for call_id, slot in slots.items() if slot not in done}
-        for call_id, reason in to_give_up(attempts, in_flight, self._spending.capped).items():
+        for call_id, given_up in to_give_up(attempts, in_flight, self._spending.capped).items():
             scoring = self._running[slots[call_id]]
-            log.warning("scoring of shard %s is given up: %s", scoring.request.shard, reason)
+            log.warning("scoring of shard %s is given up: %s", scoring.request.shard, given_up.reason)
             scoring.call.cancel(terminate_containers=True)
-            self._end(slots[call_id], failure(reason, model_at_fault=False))
+            self._end(slots[call_id], failure(given_up.reason, model_at_fault=False, put_off=given_up.put_off))
 
 
 def _result(call: Call) -> Message | None:
     """What a call returned, or why it failed; None while it goes on.
 
     Raises:
-        modal.exception.Error: Modal could not be asked; it says nothing about the call.
+        Exception: Modal could not be asked; it says nothing about the call.
     """
-    try:
-        result: Message = call.get(timeout=0)
-    except TimeoutError:
+    ending = ending_of(call)
+    if ending is None:
         return None
-    except (modal.exception.ConnectionError, modal.exception.ServiceError, modal.exception.InternalError, OSError):
-        raise
-    except Exception as error:  # noqa: BLE001 - what the function raised on the other side, of whatever kind
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        return {"failed": f"the call on Modal failed ({text[:300]})", "model_at_fault": False}
+    if ending.error is not None:
+        return failure(f"the call on Modal failed ({described(ending.error)})", model_at_fault=False)
+    result: Message = ending.value
     return result
 
 

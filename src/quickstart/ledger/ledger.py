@@ -18,6 +18,7 @@ from quickstart.ledger.records import (
     Fate,
     Fill,
     FillState,
+    FillSum,
     Intent,
     IntentKind,
     IntentStatus,
@@ -166,13 +167,23 @@ class Ledger:
         query = "SELECT subject FROM intents WHERE kind = ? AND status = 'failed' AND epoch = ? AND subject IS NOT NULL"
         return frozenset(row["subject"] for row in self._figures(query, kind.value, epoch))
 
-    def submissions(self) -> tuple[Submission, ...]:
-        """Every submission that may have landed, oldest first."""
-        query = "SELECT * FROM intents WHERE kind = 'submit' AND status IN ('pending', 'landed') ORDER BY created_ms"
+    def submissions(self, epoch: int | None = None) -> tuple[Submission, ...]:
+        """Every submission that may have landed, oldest first; or those that filled a target in `epoch`."""
+        among = "" if epoch is None else "AND subject IN (SELECT target_id FROM fills WHERE epoch = ?)"
+        query = f"SELECT * FROM intents WHERE kind = 'submit' AND status IN ('pending', 'landed') {among}"
         return tuple(
             Submission(row["subject"], row["digest"], row["epoch"], json.loads(row["details"]))
-            for row in self._rows(query)
+            for row in self._rows(f"{query} ORDER BY created_ms", *([] if epoch is None else [epoch]))
         )
+
+    def data_used(self) -> tuple[tuple[str | None, str | None, int], ...]:
+        """How many submissions that may have landed came from each source under each licence, None where not noted."""
+        query = """
+            SELECT json_extract(details, '$.provenance.source') AS source,
+                json_extract(details, '$.provenance.licence') AS licence, COUNT(*) AS number
+            FROM intents WHERE kind = 'submit' AND status IN ('pending', 'landed') GROUP BY source, licence
+        """
+        return tuple((row["source"], row["licence"], row["number"]) for row in self._rows(query))
 
     def _intent(self, row: sqlite3.Row) -> Intent:
         coins = self._rows("SELECT * FROM intent_coins WHERE digest = ? ORDER BY rowid", row["digest"])
@@ -252,20 +263,31 @@ class Ledger:
         with self._transaction() as database:
             database.execute("UPDATE fills SET state = ? WHERE target_id = ?", (state.value, target_id))
 
-    def fills(self, state: FillState | None = None) -> tuple[Fill, ...]:
-        rows = self._rows("SELECT * FROM fills WHERE ?1 IS NULL OR state = ?1 ORDER BY epoch, target_id", state)
+    def fills(self, state: FillState | None = None, epoch: int | None = None) -> tuple[Fill, ...]:
+        """All of them, or those of one state, or of one epoch."""
+        query = "SELECT * FROM fills WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR epoch = ?2)"
+        rows = self._rows(f"{query} ORDER BY epoch, target_id", state, epoch)
         return tuple(Fill(**{**dict(row), "state": FillState(row["state"])}) for row in rows)
+
+    def fill_sums(self) -> tuple[FillSum, ...]:
+        """All fills, counted by epoch, state, reward and bond."""
+        rows = self._rows(
+            "SELECT epoch, state, reward, bond, COUNT(*) AS count FROM fills GROUP BY epoch, state, reward, bond"
+        )
+        return tuple(FillSum(**{**dict(row), "state": FillState(row["state"])}) for row in rows)
 
     def add_timing(self, timing: Timing) -> None:
         with self._transaction() as database:
             values = tuple(getattr(timing, name) for name in Timing.__dataclass_fields__)
             database.execute("INSERT OR IGNORE INTO timings VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
-    def timings(self, since_epoch: int = 0) -> tuple[Timing, ...]:
-        """Of the fills of `since_epoch` and later."""
+    def timings(self, since_epoch: int = 0, until_epoch: int | None = None) -> tuple[Timing, ...]:
+        """Of the fills of `since_epoch` and later, to the end of `until_epoch`."""
         rows = self._rows(
-            "SELECT timings.* FROM timings JOIN fills USING (target_id) WHERE epoch >= ? ORDER BY landed_ms",
+            "SELECT timings.* FROM timings JOIN fills USING (target_id) "
+            "WHERE epoch >= ?1 AND (?2 IS NULL OR epoch <= ?2) ORDER BY landed_ms",
             since_epoch,
+            until_epoch,
         )
         return tuple(Timing(**{**dict(row), "origin": Origin(row["origin"])}) for row in rows)
 
@@ -277,6 +299,11 @@ class Ledger:
         """All our fills by what became of them."""
         rows = self._figures("SELECT state, COUNT(*) AS number FROM fills GROUP BY state")
         return {FillState(row["state"]): row["number"] for row in rows}
+
+    def distinct_windows(self, since_epoch: int = 0) -> int:
+        """With how many windows targets were filled in `since_epoch` and later; those that are not known are one."""
+        query = "SELECT COUNT(*) AS number FROM (SELECT DISTINCT window FROM fills WHERE epoch >= ?)"
+        return int(self._rows(query, since_epoch)[0]["number"])
 
     def bond_outstanding(self) -> int:
         """Shannons locked in fills that are not claimed yet."""

@@ -87,6 +87,17 @@ class Fill:
     url: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FillSum:
+    """So many fills of an epoch that became the same and have the same reward and bond; shannons each."""
+
+    epoch: int
+    state: FillState
+    reward: int
+    bond: int
+    count: int
+
+
 class Origin(StrEnum):
     """How we came to know a target: spawned by a fill of ours, by one of somebody else's on the checkpoint stream, or
     found in a listing, as those that an epoch begins with are.

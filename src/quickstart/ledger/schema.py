@@ -159,6 +159,12 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX unfilled_by_epoch ON unfilled (epoch);
     """,
+    # Sums over all fills and movements, read from the indexes alone.
+    """
+    CREATE INDEX fill_sums ON fills (epoch, state, reward, bond);
+    DROP INDEX fills_by_epoch;
+    CREATE INDEX movement_sums ON movements (epoch, item, amount);
+    """,
 )
 
 

@@ -5,7 +5,6 @@ two. A snapshot is one file. After a crash the last one is taken up again, and t
 """
 
 import logging
-import os
 import shutil
 import sqlite3
 import threading
@@ -14,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
+from quickstart.durable import put_in_place
 from quickstart.errors import StateError
 from quickstart.ledger.ledger import Ledger
 
@@ -36,8 +36,7 @@ def take_snapshot(ledger: Path, snapshot: Path) -> None:
             source.backup(target)
             target.execute("PRAGMA journal_mode = DELETE")
         with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(snapshot)
+            put_in_place(file, snapshot)
     except (sqlite3.Error, OSError) as error:
         raise StateError(f"the ledger's snapshot {snapshot} cannot be written ({error}); free disk space") from error
 

@@ -1,7 +1,9 @@
-"""Modal's errors in our words. Modal itself is loaded where it is first needed."""
+"""Modal's errors in our words, and what became of a call. Modal itself is loaded where it is first needed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from quickstart.errors import NetworkError, SettingsError, UnreachableError, UsageError
 from quickstart.profiles import chosen
@@ -47,6 +49,78 @@ def modal_errors() -> Iterator[None]:
         raise UsageError(f"Modal refuses this: {_first_sentence(error)}") from error
     except exception.Error as error:
         raise NetworkError(f"Modal failed: {type(error).__name__}: {_first_sentence(error)}") from error
+
+
+class Call(Protocol):
+    """A function call somewhere else (`modal.FunctionCall`)."""
+
+    @property
+    def object_id(self) -> str: ...
+
+    def get(self, timeout: float | None = None) -> Any: ...
+
+    def cancel(self, terminate_containers: bool = False) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a call ended: with what it returned, or with what it raised on the other side."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+def ending_of(call: Call, seconds: float = 0.0) -> Ending | None:
+    """How a call ended, or None if it has not within `seconds`: it waits or is at work.
+
+    Raises:
+        Exception: Modal could not be asked, which says nothing about the call. What a call of ours raised never looks
+            like that: `own_failures`.
+    """
+    from modal import exception
+
+    try:
+        return Ending(call.get(timeout=seconds))
+    except TimeoutError:  # the builtin, an OSError; Modal's own of that name are about calls that have ended
+        return None
+    except (
+        exception.ConnectionError,
+        exception.ServiceError,
+        exception.AuthError,
+        exception.InternalError,
+        exception.ClientClosed,
+        OSError,
+    ):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the call itself raised, or Modal forgot: it has ended
+        return Ending(error=error)
+
+
+def has_ended(call: Call) -> bool:
+    """Whether a call is over, however it ended.
+
+    Raises:
+        Exception: as `ending_of`.
+    """
+    return ending_of(call) is not None
+
+
+@contextmanager
+def own_failures() -> Iterator[None]:
+    """Around what runs on Modal: errors of kinds that `ending_of` takes for trouble with asking leave it as a
+    `RuntimeError`. Modal raises at the caller what was raised here, of the same class.
+    """
+    from modal import exception
+
+    try:
+        yield
+    except (exception.Error, OSError) as error:
+        raise RuntimeError(described(error)) from error
+
+
+def described(error: Exception) -> str:
+    """An error of any kind in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _not_found(text: str) -> str:

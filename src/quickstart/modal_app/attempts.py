@@ -29,6 +29,14 @@ class Attempt:
     alive_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Why a call must not go on. `put_off`: it is no failure of the call, which may begin again another day."""
+
+    reason: str
+    put_off: bool
+
+
 def note(store: Store, attempt: Attempt) -> None:
     """Replaces what was noted of this container."""
     store.put(f"{AT_WORK}/{attempt.container}", (attempt.call_id, attempt.began, attempt.alive_seconds))
@@ -64,18 +72,18 @@ def alive_seconds(attempts: Iterable[Attempt], in_flight: Set[str], now: float) 
     return seconds
 
 
-def to_give_up(attempts: Iterable[Attempt], in_flight: Set[str], capped: bool) -> Mapping[str, str]:
+def to_give_up(attempts: Iterable[Attempt], in_flight: Set[str], capped: bool) -> Mapping[str, GivenUp]:
     """Calls that must not go on, and why. `capped`: the day's dollars are spent; what is under way for the first time
     may end, so that each container costs at most the rest of a shard more.
     """
     takers = _takers(attempts)
-    found: dict[str, str] = {}
+    found: dict[str, GivenUp] = {}
     for call_id in in_flight:
         number = len(takers.get(call_id, ()))
         if number >= MOST_CONTAINERS:
-            found[call_id] = f"{number} containers were lost over it"
+            found[call_id] = GivenUp(f"{number} containers were lost over it", put_off=False)
         elif capped and number != 1:
-            found[call_id] = "the day's dollars for GPUs are spent"
+            found[call_id] = GivenUp("the day's dollars for GPUs are spent", put_off=True)
     return found
 
 

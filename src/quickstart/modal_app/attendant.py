@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from quickstart.cli.progress import progress_line
+from quickstart.modal_app.account import described
 from quickstart.modal_app.names import DISARMED, PROGRESS
 from quickstart.modal_app.requests import StoreRequests
 from quickstart.modal_app.store import Store
-from quickstart.submission.progress import Progress
+from quickstart.submission.progress import Progress, progress_line
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ class Attendant:
             self._tell()
             stopped: str | None = self._store.get(DISARMED, None)
         except Exception as error:  # noqa: BLE001 - Modal's Dict may fail for a moment; the run does not depend on it
-            log.warning("Modal: %s: %s", type(error).__name__, error)
-            return None
+            log.warning("Modal: %s", described(error))
+            stopped = self._stopped
         if stopped is not None and stopped != self._stopped:
             return "stopped"
         if time.monotonic() - self._started > self._deadline:

@@ -2,41 +2,39 @@
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from quickstart.chain.keys import Wallet
-from quickstart.data.window import address_seed
-from quickstart.errors import UsageError
-from quickstart.modal_app.names import DISARMED
+from quickstart.chain.backoff import Backoff
+from quickstart.errors import BusyError, NetworkError, UnmappedFailure, UnreachableError, UsageError
+from quickstart.modal_app.account import described
+from quickstart.modal_app.attendant import LOOK_SECONDS
+from quickstart.modal_app.names import DISARMED, PROGRESS
 from quickstart.modal_app.ownership import at_work, leave, take_over
 from quickstart.modal_app.requests import post, take_answer, withdraw
-from quickstart.modal_app.run import run_session
+from quickstart.modal_app.run import run_session, working_seconds
+from quickstart.modal_app.windows import new_windows
 from quickstart.modal_app.workplace import Workplace
 from quickstart.settings import Settings, load_settings
 from quickstart.submission.actions import Policy
 from quickstart.submission.premises import Plan
 from quickstart.submission.requests import CLAIM, POLL_SECONDS
+from quickstart.units import MINUTES, SECONDS
 
 log = logging.getLogger(__name__)
 
 MANY_EPOCHS = 1_000
-LARGEST_SHARD = 2048
-"""Windows of a shard: a few minutes of an L4, so that a container taken away loses little."""
-SHARDS_PER_CONTAINER = 4
 
-CUT = "windows"
-"""Keys of the store that begin with this and a slash: the windows of that call are cut."""
+AWAY_BACKOFF = Backoff(first=5 * SECONDS, longest=5 * MINUTES)
+"""How long node and bucket are left alone that cannot be reached when a cycle begins."""
 
 WALLET_NAMES = ("SOMA_SECRET_KEY", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
 
 
-def shard_windows(windows: int, containers: int) -> int:
-    """Windows per shard: some shards for every container, none too large. At least one."""
-    return max(1, min(LARGEST_SHARD, -(-windows // (containers * SHARDS_PER_CONTAINER))))
-
-
 def run_cycle(workplace: Workplace, *, until_exhausted: bool) -> dict[str, Any]:
-    """One cycle. `until_exhausted`: ends when nothing is left to do, instead of waiting for new targets.
+    """One cycle. `until_exhausted`: somebody waits for its end, which comes when nothing is left to do, or node or
+    bucket cannot be reached; else it waits for new targets, and for both.
 
     Returns the run's summary, or `skipped` and why.
 
@@ -53,7 +51,7 @@ def run_cycle(workplace: Workplace, *, until_exhausted: bool) -> dict[str, Any]:
         return {"skipped": f"{other} is at work"}
     try:
         if settings.gpu_dollars_per_day:
-            _cut_windows(workplace, settings)
+            new_windows(workplace, settings)
         policy = Policy(
             lanes=settings.lanes,
             max_hits_per_epoch=None,
@@ -61,17 +59,14 @@ def run_cycle(workplace: Workplace, *, until_exhausted: bool) -> dict[str, Any]:
             gas_cap=settings.gas_cap_shannons,
             patient=not until_exhausted,
         )
-        plan = Plan(
-            policy,
-            1 if until_exhausted else MANY_EPOCHS,
-            windows=0,
-            sources=(),
-            command="cycle on Modal",
-            accepted_versions=settings.accepted_versions,
-        )
-        return run_session(workplace, settings, plan, stopped)
+        plan = _plan(settings, policy, 1 if until_exhausted else MANY_EPOCHS, "cycle on Modal")
+        work = partial(run_session, workplace, settings, plan, stopped)
+        if until_exhausted:
+            return work()
+        ends = time.monotonic() + working_seconds(time.time())
+        return until_reached(work, ends, partial(_rest, workplace, stopped))
     finally:
-        leave(store, workplace.call_id)
+        _leave(workplace)
 
 
 def run_claim(workplace: Workplace) -> dict[str, Any]:
@@ -89,17 +84,9 @@ def run_claim(workplace: Workplace) -> dict[str, Any]:
             return {"asked": other, "interrupted": False, **answer}
     try:
         policy = Policy(settings.lanes, 0, gas_cap=settings.gas_cap_shannons, scoring=False)
-        plan = Plan(
-            policy,
-            0,
-            windows=0,
-            sources=(),
-            command="claim on Modal",
-            accepted_versions=settings.accepted_versions,
-        )
-        return run_session(workplace, settings, plan, stopped)
+        return run_session(workplace, settings, _plan(settings, policy, 0, "claim on Modal"), stopped)
     finally:
-        leave(store, workplace.call_id)
+        _leave(workplace)
 
 
 def _ask(workplace: Workplace, other: str) -> dict[str, Any] | None:
@@ -115,24 +102,56 @@ def _ask(workplace: Workplace, other: str) -> dict[str, Any] | None:
         withdraw(workplace.store, name)
 
 
-def _cut_windows(workplace: Workplace, settings: Settings) -> None:
-    """New windows for this cycle, once, also when the call was interrupted and started again."""
-    slot = f"{CUT}/{workplace.call_id}"
-    if workplace.store.get(slot, None) is not None:
-        return
-    wanted = settings.windows_per_run
-    assert settings.secret_key is not None
-    message = {
-        "wanted": wanted,
-        "shard_windows": shard_windows(wanted, settings.max_containers),
-        "seed": address_seed(Wallet.parse(settings.secret_key.get_secret_value()).address),
-        "source": settings.source,
-        "filters": settings.filter_names,
-    }
-    answer = workplace.cut_windows(message).get()
-    if "failed" in answer:
-        log.warning("no new windows: %s", answer["failed"])
-    workplace.store.put(slot, answer)
+def until_reached(
+    work: Callable[[], dict[str, Any]], ends: float, rest: Callable[[str, float], bool]
+) -> dict[str, Any]:
+    """Does the work, again and again while node or bucket cannot be reached and it is before `ends` (monotonic clock).
+
+    `rest`: is told what is wrong and waits so many seconds; whether to try again after that.
+
+    Raises:
+        QuickstartError: as the work does, at last.
+    """
+    failures = 0
+    while True:
+        try:
+            return work()
+        except UnmappedFailure:
+            raise  # nobody knows what it means: waiting may not mend it
+        except (UnreachableError, NetworkError) as error:
+            failures += 1
+            asked = error.retry_after_seconds if isinstance(error, BusyError) else None
+            pause = AWAY_BACKOFF.pause(failures, asked)
+            if time.monotonic() + pause >= ends or not rest(str(error), pause):
+                raise
+
+
+def _rest(workplace: Workplace, stopped: str | None, what: str, seconds: float) -> bool:
+    """Waits, and tells so; whether nothing was stopped meanwhile."""
+    line = f"{what}; this run begins when that is over, the next try is in {seconds:.0f} s"
+    log.warning("%s", line)
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        try:
+            workplace.store.put(PROGRESS, (workplace.call_id, line))
+            if workplace.store.get(DISARMED, None) not in (None, stopped):
+                return False
+        except Exception as error:  # noqa: BLE001 - Modal's Dict may fail for a moment
+            log.warning("Modal: %s", described(error))
+        time.sleep(min(LOOK_SECONDS, left))
+    return True
+
+
+def _plan(settings: Settings, policy: Policy, epochs: int, command: str) -> Plan:
+    """A plan for what is deployed: windows are cut elsewhere."""
+    return Plan(policy, epochs, windows=0, sources=(), command=command, accepted_versions=settings.accepted_versions)
+
+
+def _leave(workplace: Workplace) -> None:
+    try:
+        leave(workplace.store, workplace.call_id)
+    except Exception as error:  # noqa: BLE001 - must not hide how the run ended; a call that has ended is succeeded anyway
+        log.warning("Modal: %s", described(error))
 
 
 def told(error: UsageError) -> dict[str, Any]:

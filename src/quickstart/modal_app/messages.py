@@ -51,14 +51,14 @@ def weights_store(message: Message, folder: Path) -> WeightsStore:
     return WeightsStore(folder, downloader=Downloader(private_hosts=message.get("private_hosts", False)))
 
 
-def failure(reason: str, *, model_at_fault: bool) -> Message:
-    return {"failed": reason, "model_at_fault": model_at_fault}
+def failure(reason: str, *, model_at_fault: bool, put_off: bool = False) -> Message:
+    return {"failed": reason, "model_at_fault": model_at_fault, "put_off": put_off}
 
 
 def answer_to(request: ScoreRequest, message: Message) -> ScoreAnswer:
     """A scorer's or the weights function's message as the answer to a request."""
     if "failed" in message:
-        return ScoreFailed(request, message["failed"], message["model_at_fault"])
+        return ScoreFailed(request, message["failed"], message["model_at_fault"], message.get("put_off", False))
     weights = bytes.fromhex(message["weights"])
     return ScoreDone(request, weights, message["windows"], message["failures"], message["seconds"])
 

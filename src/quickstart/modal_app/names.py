@@ -10,6 +10,10 @@ CLAIM = "claim"
 """Both return a dict: what a session's `run` returns, or {"error": line} for what a person can mend (exit code 2), or
 {"skipped": line} where there was nothing to do."""
 
+UPKEEP = "upkeep"
+REBUILD, CLEANUP = "rebuild", "cleanup"
+"""What the function `UPKEEP` does, its argument; it returns what `submission.upkeep` does, or an error as above."""
+
 SCORER = "Scorer"
 WEIGHTS = "fetch_weights"
 WINDOWS = "cut_windows"
@@ -49,3 +53,6 @@ STARTED = "started"
 
 CLAIMING = "claiming"
 """Key of the Dict: the function call id of the last claim that a command started."""
+
+TENDING = "tending"
+"""Key of the Dict: the function call id of the last upkeep that a command started."""

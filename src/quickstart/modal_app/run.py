@@ -1,6 +1,7 @@
 """One run on Modal: a session wired to volumes, the store, the bucket, and the scorers."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from quickstart.executors.base import Executor
 from quickstart.executors.modal import ModalExecutor
 from quickstart.ledger.snapshots import KeptLedger
 from quickstart.modal_app import names
+from quickstart.modal_app.account import described
 from quickstart.modal_app.attendant import Attendant
 from quickstart.modal_app.billing import Bill
 from quickstart.modal_app.prices import container_dollars_per_gpu_dollar, container_dollars_per_second
@@ -30,6 +32,8 @@ from quickstart.submission.s3_lease import bucket_lease
 from quickstart.submission.s3_storage import S3Storage
 from quickstart.submission.session import open_session
 from quickstart.units import HOURS, MINUTES
+
+log = logging.getLogger(__name__)
 
 SHORTEST_SECONDS = 10 * MINUTES
 
@@ -56,7 +60,11 @@ def run_session(workplace: Workplace, settings: Settings, plan: Plan, stopped: s
     wallet = Wallet.parse(settings.secret_key.get_secret_value())
     if settings.rpc_url and is_loopback(settings.rpc_url):
         workplace = replace(workplace, remote=trusting_private_hosts(workplace.remote))
-    spending = _spending(workplace, settings)
+    bill = Bill(
+        workplace.gpu_dollars_billed,
+        container_dollars_per_gpu_dollar(workplace.gpus, workplace.scorer_cores, workplace.scorer_memory_gib),
+    )
+    spending = Spending(workplace.store, tariff(workplace, settings), bill.dollars)
     storage = S3Storage(bucket)
     try:
         with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as state:
@@ -70,23 +78,29 @@ def run_session(workplace: Workplace, settings: Settings, plan: Plan, stopped: s
                 state=Path(state),
                 requests=StoreRequests(workplace.store),
                 spending=spending,
-                containers=settings.max_containers,
+                containers=workplace.containers,
                 room=spending.shards_left if plan.policy.scoring else 0,
                 stopped=stopped,
             )
             result = asyncio.run(run.session(Endpoints(settings.rpc_url or TESTNET_RPC)))
     finally:
         storage.close()
-    return result | {"gpu": spending.summary()}
+    return result | {"gpu": gpu_costs(spending)}
 
 
-def _spending(workplace: Workplace, settings: Settings) -> Spending:
-    machine = (settings.gpus, workplace.scorer_cores, workplace.scorer_memory_gib)
-    tariff = Tariff(
-        float(settings.gpu_dollars_per_day), container_dollars_per_second(*machine), workplace.overhead_seconds
-    )
-    bill = Bill(workplace.gpu_dollars_billed, container_dollars_per_gpu_dollar(*machine))
-    return Spending(workplace.store, tariff, bill.dollars)
+def gpu_costs(spending: Spending) -> dict[str, float | None] | None:
+    """What GPUs cost, or None where Modal does not say: a run has a result all the same."""
+    try:
+        return spending.summary()
+    except Exception as error:  # noqa: BLE001 - whatever Modal's Dict raises
+        log.warning("what GPUs cost today is not known: %s", described(error))
+        return None
+
+
+def tariff(workplace: Workplace, settings: Settings) -> Tariff:
+    """The day's cap as the settings have it, the prices of the GPUs that are deployed."""
+    price = container_dollars_per_second(workplace.gpus, workplace.scorer_cores, workplace.scorer_memory_gib)
+    return Tariff(float(settings.gpu_dollars_per_day), price, workplace.overhead_seconds)
 
 
 @dataclass(frozen=True, slots=True)

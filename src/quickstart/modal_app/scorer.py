@@ -12,6 +12,7 @@ from quickstart.bank.segments import list_folders
 from quickstart.bank.shards import ShardFiles, read_shard
 from quickstart.chain.ids import Id32
 from quickstart.errors import QuickstartError, StateError, WeightsError
+from quickstart.modal_app.account import described
 from quickstart.modal_app.attempts import Attempt
 from quickstart.modal_app.messages import Message, failure
 from quickstart.scoring.engine import Engine, Weights
@@ -58,6 +59,9 @@ class ScoringPlace:
             answer = failure(str(error), model_at_fault=True)
         except QuickstartError as error:
             answer = failure(str(error), model_at_fault=False)
+        except Exception as error:  # whatever volume or engine raise: an answer tells it, and what the GPU cost
+            log.exception("the shard %s was not scored", message["shard"])
+            answer = failure(described(error), model_at_fault=False)
         now = time.monotonic()
         return answer | {
             "container": self._container,
@@ -70,7 +74,7 @@ class ScoringPlace:
         try:
             self._note(Attempt(self._container, call_id, time.time(), alive_seconds))
         except Exception as error:  # noqa: BLE001 - whatever Modal raises: a missing note makes an estimate worse
-            log.warning("what this container is at was not noted: %s: %s", type(error).__name__, error)
+            log.warning("what this container is at was not noted: %s", described(error))
 
     def _score(self, message: Message) -> Message:
         checksum = bytes.fromhex(message["weights"])

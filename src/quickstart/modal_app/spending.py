@@ -4,6 +4,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
 
 from quickstart.modal_app.store import Store
 
@@ -49,6 +51,8 @@ class Spending:
         self._day = day
         self._opened = ""
         self._seconds = 0.0
+        self._kept_seconds = 0.0
+        self._before: dict[str, float] = {}
         self._alive: dict[str, float] = {}
         self._shard_seconds = UNKNOWN_SHARD_SECONDS
         self._told = ""
@@ -96,22 +100,30 @@ class Spending:
     def lived(self, alive_seconds: Mapping[str, float]) -> None:
         """How long containers have lived at least, as far as is known by now; that never becomes less."""
         self._open()
-        before = self._seconds
         for container, seconds in alive_seconds.items():
-            seen = self._alive.get(container)
+            seen = self._alive.get(container, self._before.get(container))
             if seen is None:
                 self._seconds += seconds + self._tariff.overhead_seconds
             else:
                 self._seconds += max(0.0, seconds - seen)
             self._alive[container] = max(seconds, seen or 0.0)
-        if self._seconds != before:
+        if self._seconds != self._kept_seconds:
             self._store.put(f"{SPENT}/{self._opened}", {"seconds": self._seconds, "alive": dict(self._alive)})
+            self._kept_seconds = self._seconds
 
     def _open(self) -> None:
-        """Begins a day, with what was counted of it already; containers that live on are known from the day before."""
+        """Begins a day, with what was counted of it already. Containers of the day before may live on: what they had
+        lived by then is that day's.
+        """
         day = self._day()
         if day != self._opened:
+            kept = self._kept(day)
+            before = self._kept((date.fromisoformat(day) - timedelta(days=1)).isoformat())
+            self._before = {**before["alive"], **self._alive}
+            self._alive = dict(kept["alive"])
+            self._seconds = self._kept_seconds = kept["seconds"]
             self._opened = day
-            kept = self._store.get(f"{SPENT}/{day}", None) or {"seconds": 0.0, "alive": {}}
-            self._seconds = kept["seconds"]
-            self._alive |= kept["alive"]
+
+    def _kept(self, day: str) -> dict[str, Any]:
+        kept: dict[str, Any] = self._store.get(f"{SPENT}/{day}", None) or {"seconds": 0.0, "alive": {}}
+        return kept

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quickstart.executors.modal import Call, Remote
+from quickstart.executors.modal import Remote
+from quickstart.modal_app.account import Call
 from quickstart.modal_app.messages import Message
 from quickstart.modal_app.store import Store
 
@@ -31,6 +32,9 @@ class Workplace:
 
     `gpu_dollars_billed`: Modal's own count for a day ("2026-11-23", UTC); a `QuickstartError` where it gives none.
 
+    `gpus`, `containers`: types and number of GPUs as they were deployed: what there is to pay for, whatever the secrets
+    say by now.
+
     `scorer_cores`, `scorer_memory_gib`: of one scorer container; `overhead_seconds`: its start, and its idling at the
     end.
     """
@@ -43,6 +47,8 @@ class Workplace:
     gpu_dollars_billed: Callable[[str], float]
     bank: Shared
     ledgers: Shared
+    gpus: tuple[str, ...]
+    containers: int
     scorer_cores: float
     scorer_memory_gib: float
     overhead_seconds: float

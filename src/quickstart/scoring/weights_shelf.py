@@ -9,10 +9,11 @@ import json
 import os
 from pathlib import Path
 
-from quickstart.bank.segments import disk_errors, move_into_place, open_root, write_file, written_aside
+from quickstart.bank.segments import disk_errors, open_root, write_file, written_aside
 from quickstart.chain.board import sealed_weights_id
 from quickstart.chain.ids import Id32
 from quickstart.chain.transactions import Manifest
+from quickstart.durable import put_in_place
 from quickstart.errors import StateError, WeightsError
 from quickstart.scoring.engine import Weights
 from quickstart.scoring.tensor_file import FileAt
@@ -57,7 +58,7 @@ class WeightsShelf:
                     if not self.has(checksum):
                         # Not before: a model that only claims to be so large takes no other's place.
                         self._make_room(manifest.size)
-                        move_into_place(plain, self._file(checksum))
+                        put_in_place(plain, self._file(checksum))
                 self._name(weights_id).parent.mkdir(exist_ok=True)
                 named = {"weights": checksum.hex(), "size": manifest.size}
                 write_file(self._root, self._name(weights_id), [json.dumps(named).encode()])

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import httpx
 
 from quickstart.chain.transactions import Manifest
+from quickstart.durable import sync_folder
 from quickstart.errors import StateError, WeightsError
 from quickstart.scoring.download import Downloader
 from quickstart.scoring.engine import Weights
@@ -77,7 +78,7 @@ class WeightsStore:
                 path.unlink(missing_ok=True)
                 self._download(manifest, part)
                 part.rename(path)
-                _sync_folder(self._root)
+                sync_folder(self._root)
             # Not the file system's own clock: it ticks too coarsely to tell two uses apart.
             os.utime(path, ns=(time.time_ns(),) * 2)
             encrypted = path.open("rb")
@@ -142,12 +143,3 @@ def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
             yield False
         else:
             yield True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

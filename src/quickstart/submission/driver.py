@@ -37,7 +37,7 @@ TICK_SECONDS = 0.05
 
 TAKERS_SECONDS = 5.0
 MOST_TAKERS = 32
-"""Lost targets whose winners are asked for at the end of an epoch: enough to see who, and no delay for the next."""
+"""Targets whose submitters are asked for at the end of an epoch: enough to see who, and no delay for the next."""
 
 EPOCH_OVER = "epoch_over"
 INTERRUPTED = "interrupted"
@@ -297,12 +297,14 @@ class Driver:
         await self._note_takers(unfilled)
 
     async def _note_takers(self, unfilled: Iterable[Unfilled]) -> None:
-        """Who was faster, of the nearest that were lost: as many as the node tells in a few seconds."""
-        lost = [target for target in unfilled if target.fate is Fate.LOST][:MOST_TAKERS]
+        """Who filled what we did not, what we lost and what was nearest first: as many as the node tells in a few
+        seconds.
+        """
+        gone = [target for target in unfilled if target.fate is Fate.LOST or target.open_ms is not None][:MOST_TAKERS]
         if self._stopping or self._reader.is_away:
             return
         with suppress(TimeoutError, QuickstartError):  # a review can do without; the next epoch cannot wait
             async with asyncio.timeout(TAKERS_SECONDS):
-                for target in lost:
+                for target in gone:
                     told = taken(target, await self._reader.target(target.target_id))
                     self._writer.ledger.note_unfilled([told])

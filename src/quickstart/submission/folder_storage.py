@@ -1,13 +1,11 @@
 """Published bytes in a local folder, which `file_server` serves: the storage of devnet and localnet."""
 
 import errno
-import os
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from quickstart.chain.ids import Id32
+from quickstart.durable import write_durably
 from quickstart.errors import StateError
 from quickstart.submission.storage import object_key
 
@@ -28,7 +26,8 @@ class FolderStorage:
         path = self._root / object_key(checksum)
         try:
             if again or not _holds(path, data):
-                _write(path, data)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_durably(path, data)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "its disk is full; free some space" if full else (error.strerror or str(error))
@@ -52,19 +51,3 @@ def _holds(path: Path, data: bytes) -> bool:
         return path.read_bytes() == data
     except FileNotFoundError:
         return False
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise

@@ -51,6 +51,11 @@ class Plan:
     accepted_versions: tuple[str, ...] = ()
 
 
+def chain_folder(info: ServiceInfo) -> str:
+    """The name under which what belongs to a chain is filed."""
+    return "".join(c for c in info.chain_id if c.isalnum())[:32] or "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """The folders of one wallet on one chain."""
@@ -59,8 +64,7 @@ class Places:
 
     @classmethod
     def of(cls, state: Path, info: ServiceInfo, wallet: Wallet) -> "Places":
-        safe = "".join(c for c in info.chain_id if c.isalnum())[:32] or "unknown"
-        return cls(state / "networks" / safe / wallet.address.hex())
+        return cls(state / "networks" / chain_folder(info) / wallet.address.hex())
 
     @property
     def ledger(self) -> Path:

@@ -33,6 +33,15 @@ class Progress:
 Reporter = Callable[[Progress], None]
 
 
+def progress_line(progress: Progress, seconds: float) -> str:
+    """One line of at most 100 columns, as long as counts stay below a thousand."""
+    return (
+        f"{seconds:4.0f} s  epoch {progress.epoch}  scored {progress.scored}/{progress.to_score}  "
+        f"bank {progress.windows} ({progress.coverage:.0%})  open {progress.open_targets}  "
+        f"in flight {progress.in_flight}  filled {progress.filled}  lost {progress.lost}  claimed {progress.claimed}"
+    )
+
+
 class ProgressMeter:
     """Measures progress and reports it. Coverage costs a matrix product: now and then, when there are new scores."""
 

@@ -110,9 +110,11 @@ class ScoringDesk:
         return answers
 
     def _failed(self, work: Work, answer: ScoreFailed) -> None:
-        self._tries[work] = self._tries.get(work, 0) + 1
         if work.exact:
             self._exact[work] = False
+        if answer.put_off:
+            return
+        self._tries[work] = self._tries.get(work, 0) + 1
         if answer.model_at_fault or self._tries[work] >= TRIES_PER_WORK:
             self._unusable.add((answer.request.manifest, answer.request.decryption_key))
             self.excluded[work.model_id] = answer.reason

@@ -1,13 +1,13 @@
 """What a wallet has done and earned, from its ledger alone."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from quickstart.chain.ids import format_digest, format_id
 from quickstart.ledger.ledger import Ledger
-from quickstart.ledger.records import EpochReport, FillState, IntentKind, IntentStatus
+from quickstart.ledger.records import EpochReport, FillState, FillSum, IntentKind, IntentStatus
 from quickstart.submission.latency import latency
 from quickstart.submission.loop import EXHAUSTED
 
@@ -21,39 +21,43 @@ def summary(ledger: Ledger, *, since_epoch: int = 0, current_epoch: int | None =
     `since_epoch` limits fills and epochs to later ones; money is always the whole ledger's. `current_epoch` tells
     fills in audit from claimable ones.
     """
-    fills = [fill for fill in ledger.fills() if fill.epoch >= since_epoch]
+    sums = ledger.fill_sums()
+    fills = [one for one in sums if one.epoch >= since_epoch]
     reports = [report for report in ledger.epoch_reports() if report.epoch >= since_epoch]
     totals = dict(ledger.totals())
     earned = sum(totals.get(item, 0) for item in EARNED_ITEMS)
     fees = -sum(totals.get(item, 0) for item in FEE_ITEMS)
-    bond_locked = sum(fill.bond for fill in ledger.fills(FillState.FILLED))
-    bond_lost = sum(fill.bond for fill in ledger.fills(FillState.SLASHED))
-    open_fills = [fill for fill in fills if fill.state is FillState.FILLED]
-    claimable = [f for f in open_fills if current_epoch is not None and current_epoch > f.epoch + 1]
+    bond_lost = sum(one.bond * one.count for one in sums if one.state is FillState.SLASHED)
+    open_fills = [one for one in fills if one.state is FillState.FILLED]
+    claimable = [one for one in open_fills if current_epoch is not None and current_epoch > one.epoch + 1]
     return {
-        "filled": len(fills),
-        "in_audit": len(open_fills) - len(claimable),
-        "claimable": len(claimable),
-        "claimed": sum(fill.state is FillState.CLAIMED for fill in fills),
-        "false_claims": sum(fill.state is FillState.SLASHED for fill in fills),
+        "filled": _count(fills),
+        "in_audit": _count(open_fills) - _count(claimable),
+        "claimable": _count(claimable),
+        "claimed": _count(one for one in fills if one.state is FillState.CLAIMED),
+        "false_claims": _count(one for one in fills if one.state is FillState.SLASHED),
         "lost": _lost(ledger, reports),
         "pending": len(ledger.pending()),
         "claims_landed": ledger.counts(IntentKind.CLAIM).get(IntentStatus.LANDED, 0),
         "missed": sum(report.missed for report in reports if report.ended_by == EXHAUSTED),
-        "distinct_windows": len({fill.window for fill in fills}),
+        "distinct_windows": ledger.distinct_windows(since_epoch),
         "data": data_used(ledger),
         "epochs": [asdict(report) for report in reports],
         "latency_ms": latency(ledger.timings(since_epoch)),
         "money": {
             "earned_shannons": earned,
             "fees_shannons": fees,
-            "bond_locked_shannons": bond_locked,
+            "bond_locked_shannons": ledger.bond_outstanding(),
             "bond_lost_shannons": bond_lost,
             "net_shannons": earned - fees - bond_lost,
         },
         "alarms": [asdict(alarm) for alarm in ledger.alarms() if alarm.cleared_ms is None],
         "books": {"items": totals, "ledger_shannons": sum(totals.values())},
     }
+
+
+def _count(sums: Iterable[FillSum]) -> int:
+    return sum(one.count for one in sums)
 
 
 def _lost(ledger: Ledger, reports: Sequence[EpochReport]) -> int:
@@ -65,11 +69,11 @@ def _lost(ledger: Ledger, reports: Sequence[EpochReport]) -> int:
 
 def data_used(ledger: Ledger) -> dict[str, dict[str, int]]:
     """How many submissions came from each source, and under which licence."""
-    places = [row["provenance"] or {} for row in submissions(ledger)]
-    return {
-        "sources": dict(Counter(str(place.get("source") or "(not noted)") for place in places).most_common()),
-        "licences": dict(Counter(str(place.get("licence") or "(unknown)") for place in places).most_common()),
-    }
+    sources, licences = Counter[str](), Counter[str]()
+    for source, licence, number in ledger.data_used():
+        sources[source or "(not noted)"] += number
+        licences[licence or "(unknown)"] += number
+    return {"sources": dict(sources.most_common()), "licences": dict(licences.most_common())}
 
 
 def submissions(ledger: Ledger) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ Neither signs or sends anything. Both need the wallet's lease: whoever signs mea
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +37,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """One wallet on one network, and what is kept for it. Both methods return what to tell."""
+    """One wallet on one network, and what is kept for it. Both methods return what to tell.
+
+    `keep`: called when what the ledger says by now must be as durable as what is done next, and at the end: for a
+    ledger that is a copy of one elsewhere.
+    """
 
     network: Network
     wallet: Wallet
@@ -45,6 +49,7 @@ class Upkeep:
     info: ServiceInfo
     storage: Storage
     premises: Premises
+    keep: Callable[[], None] = lambda: None
 
     async def rebuild(self, *, dry_run: bool) -> dict[str, Any]:
         """Brings the ledger up to the chain, fills of other clients with this key included, and reads the public copy
@@ -69,6 +74,7 @@ class Upkeep:
             copies = copies_of(open_fills, ledger.published())
             if not dry_run:
                 await self._check(stack, ledger, writer, copies)
+                await asyncio.to_thread(self.keep)
             result = summary(ledger, current_epoch=epoch)
             balance = sum(coin.balance for coin in coins)
             result["books"] |= {
@@ -114,9 +120,11 @@ class Upkeep:
         """First nothing more may be signed for them, then they go, then they are forgotten: it may be killed within."""
         for copy in found:
             ledger.publish(replace(copy, verified_ms=0))
+        await asyncio.to_thread(self.keep)
         windows = [copy.window for copy in found]
         await asyncio.to_thread(self.storage.remove, windows)
         ledger.forget_published(windows)
+        await asyncio.to_thread(self.keep)
 
     def _ledger_for(self, stack: ExitStack, *, dry_run: bool, damaged: bool) -> Path:
         """The ledger to work on: the wallet's own, or for a dry run a copy of it."""

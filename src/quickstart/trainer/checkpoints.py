@@ -6,13 +6,13 @@ A file is written aside, synced, and renamed to a name that holds its step and t
 import errno
 import hashlib
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from quickstart.durable import put_in_place, sync_folder
 from quickstart.errors import StateError
 from quickstart.units import MIB
 
@@ -40,9 +40,8 @@ class Checkpoints:
             with draft.open("wb") as file:
                 torch.save(content, file)
                 file.flush()
-                os.fsync(file.fileno())
-            path = self._folder / f"step-{step:09d}-{_digest(draft)}.checkpoint"
-            draft.replace(path)
+                path = self._folder / f"step-{step:09d}-{_digest(draft)}.checkpoint"
+                put_in_place(file, path)
             sync_folder(self._folder)
             for _, old in self._newest_first()[self._keep :]:
                 old.unlink(missing_ok=True)
@@ -74,15 +73,6 @@ def _digest(path: Path) -> str:
         while block := file.read(4 * MIB):
             digest.update(block)
     return digest.hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unusable(folder: Path, error: OSError) -> StateError:

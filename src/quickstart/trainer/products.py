@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from quickstart.charts import bar_chart, line_chart
 from quickstart.errors import StateError, UsageError
-from quickstart.trainer.charts import bar_chart, line_chart
 from quickstart.trainer.evaluation import Expectation, Floats, KindResult
 from quickstart.trainer.metrics import read_metrics
 

@@ -7,9 +7,7 @@ name follows from that secret and from the commitment on the chain: whoever has 
 
 import base64
 import json
-import os
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from quickstart.chain import bcs
 from quickstart.chain.ids import Id32, blake2b_256, format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.transactions import FloatVector, Manifest
+from quickstart.durable import write_durably
 from quickstart.errors import DataUnreadableError, StateError
 from quickstart.submission.storage import Storage, verify_public
 
@@ -74,7 +73,7 @@ class Vault:
         """
         sealed = seal(release, self._secret)
         path = self._path(release.key_commitment)
-        _write_durably(path, sealed)
+        _write(path, sealed)
         self._open(path, release.key_commitment)
         url = self._storage.put(sealed, backup_name(self._secret, release.key_commitment))
         verify_public(url, blake2b_256(sealed), len(sealed), client=self._client)
@@ -89,7 +88,7 @@ class Vault:
         if sealed is None:
             return self._open(path, key_commitment) if path.exists() else None
         release = open_sealed(sealed, self._secret, key_commitment)
-        _write_durably(path, sealed)
+        _write(path, sealed)
         return release
 
     def releases(self) -> Iterator[Release]:
@@ -190,21 +189,11 @@ def _derive(secret: bytes, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(secret)
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes) -> None:
     """Whole or not at all, readable by its owner only, and on the disk before this returns."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_durably(path, data)
     except OSError as error:
         raise StateError(
             f"{path} cannot be written ({error.strerror}); free disk space, or name another folder with --state"

@@ -2,12 +2,12 @@
 
 import os
 import re
-import tempfile
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 from quickstart.chain.keys import Wallet
+from quickstart.durable import sync_folder, write_durably
 from quickstart.errors import StateError, UsageError
 from quickstart.settings import KEY_NAME, env_example, raw_value
 
@@ -44,7 +44,8 @@ def keep(wallet: Wallet, env_file: Path) -> None:
     try:
         text = env_file.read_text(encoding="utf-8") if env_file.exists() else env_example()
         filled, found = _EMPTY_LINE.subn(lambda _: line, text, count=1)
-        _replace(env_file, filled if found else f"{text.rstrip()}\n{line}\n".lstrip())
+        content = filled if found else f"{text.rstrip()}\n{line}\n".lstrip()
+        write_durably(env_file.resolve(), content.encode())
     except OSError as error:
         raise StateError(f"{env_file} cannot be written ({error.strerror}); mend its permissions") from error
 
@@ -67,31 +68,7 @@ def write_new(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise StateError(f"{path} cannot be written ({error.strerror}); name another file") from error
-
-
-def _replace(path: Path, text: str) -> None:
-    """Whole or not at all; `mkstemp` makes files that only their owner may read."""
-    target = path.resolve()
-    handle, draft = tempfile.mkstemp(prefix=".", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).replace(target)
-    except OSError:
-        Path(draft).unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,7 @@
 """What the commands find on Modal, with the names of the real apps and bodies that a test can steer.
 
 Keys of the Dict: "go" lets a cycle end with its value; "told" is what it tells meanwhile; "deaf": it does not end by
-itself; "cycles" the calls that began; "slow" makes a claim wait, "poor" makes it fail.
+itself; "cycles" the calls that began; "slow" makes claim and upkeep wait, "poor" makes it fail.
 """
 
 import asyncio
@@ -11,7 +11,18 @@ from typing import Any
 import modal
 
 from quickstart.errors import FundsError
-from quickstart.modal_app.names import APP, CLAIM, DICT, DISARMED, GPU_CALLS, PROGRESS, RUNNING, SUBMITTER
+from quickstart.modal_app.names import (
+    APP,
+    CLAIM,
+    CLEANUP,
+    DICT,
+    DISARMED,
+    GPU_CALLS,
+    PROGRESS,
+    RUNNING,
+    SUBMITTER,
+    UPKEEP,
+)
 
 app = modal.App(APP)
 image = modal.Image.debian_slim(python_version="3.11").add_local_python_source("commands_app", "quickstart")
@@ -58,3 +69,24 @@ def claim() -> dict[str, Any]:
     if state.get("poor", False):
         raise FundsError("no coins: send SOMA to that address")
     return {"asked": "`submit` on Modal", "claims_landed": 3}
+
+
+@app.function(image=image, name=UPKEEP, max_containers=1, timeout=120)
+def upkeep(what: str, dry_run: bool = False) -> dict[str, Any]:
+    """Says what it was asked to do, and takes its time."""
+    if state.get("slow", False):
+        state.put(RUNNING, modal.current_function_call_id())
+    while state.get("slow", False):
+        time.sleep(0.05)
+    about = {"network": "testnet", "chain_id": what, "address": "0x00", "epoch": 3, "dry_run": dry_run}
+    if what == CLEANUP:
+        return {**about, "removed": ["a window"], "bytes": 1024, "kept": 2}
+    books = {"difference_shannons": 0}
+    return {
+        **about,
+        "ledger": "brought up to the chain",
+        "fills_restored": 4,
+        "copies": 5,
+        "books": books,
+        "alarms": [],
+    }

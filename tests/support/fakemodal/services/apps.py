@@ -42,7 +42,9 @@ class Apps(Service):
                 raise not_found(f"App '{request.app_name}' not found in environment 'main'")
             app_id = self._new(request.app_name, pb.APP_STATE_DEPLOYED).id
             self.workspace.deployed[request.app_name] = app_id
-        return pb.AppGetOrCreateResponse(app_id=app_id)
+        app = self._get(app_id)
+        metadata = pb.AppHandleMetadata(description=app.name, lifecycle=self._lifecycle(app))
+        return pb.AppGetOrCreateResponse(app_id=app_id, handle_metadata=metadata)
 
     def _lifecycle(self, app: App) -> pb.AppLifecycle:
         return pb.AppLifecycle(

@@ -1,4 +1,4 @@
-"""Plots as SVG, written by hand: lines over steps, bars over kinds. No library, no script, opens in any browser."""
+"""Plots as SVG, written by hand: lines, bars, clouds of points. No library, no script, opens in any browser."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -7,6 +7,7 @@ WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 40, 44
 COLOURS = ("#1f6feb", "#d9480f", "#2b8a3e", "#862e9c", "#5c5f66")
 TICKS = 5
+FEW_POINTS = 20
 
 Points = Sequence[tuple[float, float]]
 
@@ -52,6 +53,25 @@ def bar_chart(title: str, up: str, bars: Mapping[str, Mapping[str, float]]) -> s
             )
     for number, name in enumerate(names):
         parts.append(_text(WIDTH - RIGHT - 4, 16 * number + 14, name, "end", COLOURS[number % len(COLOURS)]))
+    return _document(parts)
+
+
+def scatter_chart(title: str, across: str, up: str, groups: Mapping[str, Points]) -> str:
+    """An SVG document of named clouds of points. The fewer points a group has, the larger they are drawn, on top."""
+    points = [point for group in groups.values() for point in group]
+    xs, ys = [x for x, _ in points] or [0.0], [y for _, y in points] or [0.0]
+    x_axis, y_axis = _Axis.over(xs, LEFT, WIDTH - RIGHT), _Axis.over(ys, HEIGHT - BOTTOM, TOP)
+    parts = _frame(title, across, up)
+    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(groups)}
+    for name, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        radius = 6.0 if len(group) <= FEW_POINTS else 2.2
+        parts += [
+            f'<circle cx="{x_axis.at(x):.1f}" cy="{y_axis.at(y):.1f}" r="{radius}" fill="{colours[name]}" '
+            f'fill-opacity="0.6"/>'
+            for x, y in group
+        ]
+    for number, name in enumerate(groups):
+        parts.append(_text(WIDTH - RIGHT - 4, TOP + 16 + 16 * number, name, "end", colours[name]))
     return _document(parts)
 
 

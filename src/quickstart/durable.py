@@ -1,0 +1,57 @@
+"""Files that a crash leaves whole or not at all: written aside, flushed to the disk, renamed. Loads nothing heavy."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+def put_in_place(file: BinaryIO, path: Path) -> None:
+    """Flushes a finished, open file to the disk and makes it `path`, in one step.
+
+    A crash right after that may undo the renaming, unless the folder is synced too (`sync_folder`).
+
+    Raises:
+        OSError: as it came.
+    """
+    _flush(file)
+    Path(file.name).replace(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes what was renamed in `folder` durable.
+
+    Raises:
+        OSError: as it came.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Makes `data` the content of `path`, in a folder that exists: readable by its owner only, on the disk when this
+    returns.
+
+    Raises:
+        OSError: as it came; what was at `path` before is there still.
+    """
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            _flush(file)
+        Path(name).replace(path)
+    except OSError:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
