@@ -182,7 +182,7 @@ def test_parts_of_the_state_folder_that_are_of_a_newer_version(
 def test_rivals_and_a_chain_whose_rule_is_another(shell: Shell, tmp_path: Path) -> None:
     """Races are real, and what cannot be computed is read: nothing false, nothing missed, the books balance."""
     run = ("--workers", 1, "--windows", 6, "--epochs", 1, "--max-hits", 8, "--seed", 5)
-    against = ("--rivals", 2, "--rival-poll", 2, "--fault", "wrong-seed")
+    against = ("--rivals", 2, "--rival-poll", 0.5, "--fault", "wrong-seed")
     done = shell.run("submit", "--network", "devnet", "--state", tmp_path / "state", "--json", *run, *against)
     assert done.code == 0
     assert "new targets are read from listings for the rest of this run" in done.err

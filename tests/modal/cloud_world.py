@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,13 +19,10 @@ import quickstart
 from quickstart.chain.ids import Id32
 from quickstart.chain.keys import Wallet
 from quickstart.chain.objects import TargetStatus
-from quickstart.chain.shared_lease import Record
 from quickstart.devnet.config import DevnetConfig
 from quickstart.devnet.server import DevnetServer
 from quickstart.modal_app import names
 from quickstart.settings import S3Settings
-from quickstart.submission.s3_lease import LEASES, PROBE, S3LeaseStore
-from quickstart.submission.s3_storage import s3_client
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[2]
@@ -145,20 +142,6 @@ class World:
         done = self.standin.command(*argv, environment={"PYTHONPATH": str(SOURCE)}, timeout=PATIENCE_SECONDS)
         shown, _, result = done.stdout.partition("\n{\n")
         return shown, json.JSONDecoder().raw_decode("{\n" + result)[0]
-
-    def shorten_lease(self) -> None:
-        """Of a holder that is dead: as if it had signed with a lease of a second, its successor waits no longer."""
-        store = S3LeaseStore(self.bucket)
-        client = s3_client(self.bucket, 10.0)
-        listed = client.list_objects_v2(Bucket=self.bucket.bucket, Prefix=LEASES)["Contents"]
-        (key,) = (one["Key"] for one in listed if one["Key"] != PROBE)
-        found = store.read(key)
-        assert found is not None
-        record = Record.decode(found[0])
-        assert record.holder is not None
-        assert store.write_if(key, replace(record, ttl_seconds=1.0).encode(), found[1]) is not None
-        store.close()
-        client.close()
 
     def change_secret(self, **values: str) -> None:
         self.client(f"modal.Secret.from_name({names.SECRETS!r}).update({values!r}); answer = None")

@@ -27,7 +27,6 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         it.deploy()
         it.until(lambda: len(it.chain.filled()) >= 3, "nothing was filled")
         assert it.standin.kill(names.SUBMITTER) == 1
-        it.shorten_lease()
         work_the_day(it)
         outcome = it.standin.wait_for_call(call_id)
         assert outcome.status == "success", outcome.exception
