@@ -4,7 +4,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-OF_OTHERS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET")
+OF_OTHERS = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "MODAL_TOKEN_ID",
+    "MODAL_TOKEN_SECRET",
+)
 """Secrets of tools that we use, under their own names."""
 
 

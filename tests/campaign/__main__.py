@@ -8,13 +8,14 @@ import json
 import logging
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / area) for area in ("submission", "edges", "guard")]  # pytest finds these by itself
 
-from tests.campaign.registry import promises  # noqa: E402
+from tests.campaign.registry import Promise, promises  # noqa: E402
 from tests.campaign.table import write_table  # noqa: E402
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -29,23 +30,37 @@ def main() -> int:
     parser.add_argument("--no-table", action="store_true", help="leave docs/reliability.md as it is")
     arguments = parser.parse_args()
     logging.getLogger().addHandler(logging.NullHandler())  # the product tells of every fault that is made
+    chosen = [promise for promise in promises() if not arguments.only or promise.number in arguments.only]
     rows: list[dict[str, Any]] = []
-    for promise in promises():
-        if (arguments.only and promise.number not in arguments.only) or (arguments.short and not promise.short):
-            continue
-        print(f"{promise.name} ...", flush=True)
-        started = time.monotonic()
-        found = promise.measure(max(1, promise.short) if arguments.short else promise.long, arguments.seed)
-        seconds = time.monotonic() - started
-        rows.append(
-            {"promise": promise.number, "text": promise.text, **found, "seed": arguments.seed, "seconds": seconds}
-        )
-        print(f"    {found['times']} times, {found['lost']} lost, {seconds:.1f} s; {found['figures']}", flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
-    if not (arguments.no_table or arguments.short):
-        write_table(DOCUMENT, rows)
+    began = time.monotonic()
+    for place, promise in enumerate(chosen, start=1):
+        scale = max(1, promise.short) if arguments.short else promise.long
+        print(f"[{place}/{len(chosen)}, {(time.monotonic() - began) / 60:.0f} min] {promise.name} ...", flush=True)
+        try:
+            rows.append(_row(promise, scale, arguments.seed))
+        except KeyboardInterrupt:
+            print("stopped; what was measured before is kept", flush=True)
+            return 1
+        # What is done is kept at once: this may be stopped at any time.
+        if arguments.json:
+            arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+        if not (arguments.no_table or arguments.short):
+            write_table(DOCUMENT, rows)
     return 1 if any(row["lost"] for row in rows) else 0
+
+
+def _row(promise: Promise, scale: int, seed: int) -> dict[str, Any]:
+    """One measurement, told as it ends."""
+    started = time.monotonic()
+    try:
+        found = promise.measure(scale, seed)
+    except Exception as error:  # noqa: BLE001 - a broken promise, or a broken measurement: the others go on
+        traceback.print_exc()
+        first = f"{type(error).__name__}: {error}".splitlines()[0][:200].replace("|", "/")
+        found = {"done": "broke off", "times": 0, "lost": 1, "figures": {"first": first}}
+    seconds = time.monotonic() - started
+    print(f"    {found['times']:,} times, {found['lost']} lost, {seconds:.1f} s; {found['figures']}", flush=True)
+    return {"promise": promise.number, "text": promise.text, **found, "seed": seed, "seconds": seconds}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 The product takes its edges as arguments (wallet, ledger writer, lanes, storage, web client), so nothing in it knows of
 these points: `Watched` hands it edges that tell where they are, and whoever listens may end the run there.
 
-A point is named `submit: send after`. Kinds are the ledger's (submit, claim, split, merge) and `publish`; steps are
+A point is named `submit: send after`. Kinds are the ledger's (submit, claim, split, merge; create, commit and reveal of
+a model) and `publish`; steps are
 
     sign, record, send, settle          of a transaction: the signature, its bytes in the ledger, the node's answer,
                                         the outcome in the ledger
@@ -21,7 +22,15 @@ from quickstart.chain.client import Endpoints
 from quickstart.chain.ids import Id32
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lease import Lease
-from quickstart.chain.transactions import ClaimRewards, PayCoins, SubmitData, TransferCoin
+from quickstart.chain.transactions import (
+    ClaimRewards,
+    CommitModel,
+    CreateModel,
+    PayCoins,
+    RevealModel,
+    SubmitData,
+    TransferCoin,
+)
 from quickstart.devnet.decoding import decode_transaction
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import IntentKind
@@ -38,6 +47,9 @@ _KINDS = {
     ClaimRewards: IntentKind.CLAIM,
     PayCoins: IntentKind.SPLIT,
     TransferCoin: IntentKind.MERGE,
+    CreateModel: IntentKind.CREATE_MODEL,
+    CommitModel: IntentKind.COMMIT,
+    RevealModel: IntentKind.REVEAL,
 }
 _STEPS = {"Outbox.send": "record", "Outbox._settle": "settle", "Outbox._refuse": "refuse"}
 
@@ -50,7 +62,7 @@ POINTS = tuple(
     for step in steps
     for side in ("before", "after")
 )
-"""Every point a run passes where nothing goes wrong."""
+"""Every point a run of submitting and claiming passes where nothing goes wrong."""
 
 
 class _WatchedWallet(Wallet):

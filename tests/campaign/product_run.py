@@ -4,6 +4,7 @@ of scores. All of it is the product's own; what is different are the edges that 
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from quickstart.submission.requests import RequestBox
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.session import PATIENCE_SECONDS
 from quickstart.submission.storage import Publisher, Storage, object_key
+from quickstart.trainer.office import Office
 from quickstart.trainer.reveal_desk import RevealDesk
 from quickstart.trainer.vault import Vault
 
@@ -81,7 +83,12 @@ class MemoryStorage:
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         data = self.objects.get(request.url.path)
-        return httpx.Response(404) if data is None else httpx.Response(200, stream=httpx.ByteStream(data))
+        if data is None:
+            return httpx.Response(404)
+        if (asked := request.headers.get("range")) is not None:
+            first, last = map(int, asked.removeprefix("bytes=").split("-"))
+            return httpx.Response(206, stream=httpx.ByteStream(data[first : last + 1]))
+        return httpx.Response(200, stream=httpx.ByteStream(data))
 
     def client(self) -> httpx.Client:
         return httpx.Client(transport=httpx.MockTransport(self.answer))
@@ -110,9 +117,11 @@ class ProductRun:
     endpoints: Endpoints
     epochs: int | None = None
     executor: Executor = field(default_factory=NothingToScore)
+    simulated: bool = False
     ledger: Ledger | None = None
     outbox: Outbox | None = None
     driver: Driver | None = None
+    office: Office | None = None
     recovered: int = 0
     _clean: list[Callable[[], None]] = field(default_factory=list)
 
@@ -142,14 +151,19 @@ class ProductRun:
         self._clean += [desk.close, client.close]
         storage = self.edges.storage()
         vault = Vault(self.folder / "vault", wallet, storage, client)
+        publisher = Publisher(storage, client)
+        # A simulation's epochs are counted from its loop's beginning.
+        wall_clock = clock.now if self.simulated else time.time
+        reveals = RevealDesk(wallet.address, reader, vault, outbox, ledger, wall_clock)
+        self.office = Office(wallet, network, reader, ledger, writer, outbox, vault, publisher, reveals)
         self.driver = Driver(
             owner=wallet.address,
             reader=reader,
             watch=BoardWatch(reader, board),
             desk=desk,
-            publishing=PublishingDesk(Publisher(storage, client), writer),
+            publishing=PublishingDesk(publisher, writer),
             outbox=outbox,
-            reveals=RevealDesk(wallet.address, reader, vault, outbox, ledger),
+            reveals=reveals,
             writer=writer,
             requests=RequestBox(self.folder / "requests"),
             report=lambda progress: None,

@@ -19,7 +19,7 @@ from quickstart.chain.protocol import Parameters
 from quickstart.devnet.codec import absolute
 from quickstart.devnet.effects import ChangedObject, Effects, Refusal
 from quickstart.devnet.listings import list_targets
-from quickstart.devnet.state import Coin, Model, StoredObject
+from quickstart.devnet.state import Coin, Commitment, Model, StoredObject
 from quickstart.wire import soma_pb2 as pb
 from tests.campaign.pure_node import NotAnsweredError, PureNode
 
@@ -193,7 +193,7 @@ def state_view(node: PureNode) -> Any:
         name: _tensor(value) if isinstance(value := getattr(state.parameters, name), float) else value
         for name in Parameters.__dataclass_fields__
     }
-    models = {format_id(model.model_id): _model_view(model) for model in state.active_models()}
+    models = {format_id(model.model_id): _model_view(model) for model in state.models.values()}
     return SimpleNamespace(
         epoch=state.epoch,
         epoch_start_timestamp_ms=state.epoch_start_ms,
@@ -207,17 +207,27 @@ def state_view(node: PureNode) -> Any:
 
 
 def _model_view(model: Model) -> Any:
-    assert model.commitment is not None
-    manifest = model.commitment.manifest
+    view = SimpleNamespace(owner=model.owner.hex(), staking_pool=SimpleNamespace(soma_balance=model.stake))
+    if model.commitment is None:
+        view.create_epoch = model.create_epoch
+    else:
+        vars(view).update(vars(_commitment_view(model.commitment)))
+    if model.is_active:
+        view.decryption_key = format_digest(model.decryption_key)
+        view.embedding = SimpleNamespace(bytes=np.asarray(model.embedding, "<f4").tobytes())
+        view.pending_update = model.pending_update and _commitment_view(model.pending_update)
+    return SimpleNamespace(V1=SimpleNamespace(**{model.status.name.capitalize(): view}))
+
+
+def _commitment_view(commitment: Commitment) -> Any:
+    manifest = commitment.manifest
     metadata = SimpleNamespace(V1=SimpleNamespace(checksum=format_digest(manifest.checksum), size=manifest.size))
-    active = SimpleNamespace(
-        owner=model.owner.hex(),
+    return SimpleNamespace(
         manifest=SimpleNamespace(V1=SimpleNamespace(url=absolute(manifest.url, BASE_URL), metadata=metadata)),
-        decryption_key=format_digest(model.decryption_key),
-        embedding=SimpleNamespace(bytes=np.asarray(model.embedding, "<f4").tobytes()),
-        staking_pool=SimpleNamespace(soma_balance=model.stake),
+        embedding_commitment=format_digest(commitment.embedding),
+        decryption_key_commitment=format_digest(commitment.key),
+        commit_epoch=commitment.epoch,
     )
-    return SimpleNamespace(V1=SimpleNamespace(Active=active))
 
 
 def _tensor(value: float) -> Any:

@@ -6,12 +6,12 @@ import hashlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -44,6 +44,8 @@ from tests.campaign.pure_node import PureNode, read_signed
 from tests.campaign.pure_sdk import BASE_URL, PureSdk
 from tests.campaign.virtual_time import VirtualLoop
 
+T = TypeVar("T")
+
 SOMA = 1_000_000_000
 CONFIG = DevnetConfig(models=2, targets=8, audit=False)
 SECRET = hashlib.blake2b(b"the wallet of the campaign", digest_size=32).digest()
@@ -52,6 +54,10 @@ ENDPOINTS = Endpoints(BASE_URL)
 
 class PowerCutError(KeyboardInterrupt):
     """The machine stops here. Of KeyboardInterrupt's kind, so that it goes through the event loop at once."""
+
+
+def _lose_power() -> None:
+    raise PowerCutError
 
 
 def _tell_unless_cut(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -133,7 +139,7 @@ class Simulation:
     """The world: loop, chain, the wallet's folder, and at most one run of the product at a time.
 
     `counts`: what happened, by name. `cut_at`: so many points from now (`fail_points`), or at the next one of that
-    name, the power fails.
+    name, the power fails, or what `strike` does happens instead.
     """
 
     def __init__(
@@ -158,6 +164,7 @@ class Simulation:
         self.ended_by: BaseException | None = None
         self.counts: Counter[str] = Counter()
         self.cut_at: int | str | None = None
+        self.strike: Callable[[], None] = _lose_power
         self._task: asyncio.Task[None] | None = None
         for amount in coins:
             self.node.give(self.owner, amount)
@@ -171,6 +178,25 @@ class Simulation:
         self._task = self.loop.create_task(self.run.work())
         self.counts["starts"] += 1
         self.pass_time(0.0)
+
+    def attempt(self, work: Callable[[ProductRun], Coroutine[Any, Any, T]], seconds: float = 3600.0) -> T | None:
+        """Opens a run and does one thing with it; None where the power fails meanwhile. Raises what that raises."""
+        run = self._make_run(None)
+
+        async def opened() -> T:
+            await run.open()
+            return await work(run)
+
+        task = self.loop.create_task(opened())
+        try:
+            self.loop.run_until_complete(asyncio.wait({task}, timeout=seconds))
+        except PowerCutError:
+            self.crash()
+            return None
+        try:
+            return task.result()
+        finally:
+            self._abandon()
 
     def open_run(self) -> ProductRun:
         """A run that settles what an earlier one left and then waits to be told what to do."""
@@ -189,6 +215,7 @@ class Simulation:
             ENDPOINTS,
             self.epochs,
             self.scores.executor,
+            simulated=True,
         )
         self.ended_by = None
         return self.run
@@ -200,7 +227,7 @@ class Simulation:
         if self.cut_at == point:
             self.cut_at = None
             self.counts[f"cut at {point}"] += 1
-            raise PowerCutError
+            self.strike()
 
     def pass_time(self, seconds: float) -> None:
         """Time passes for everything; a run that ends by itself or loses its power is cleared away."""

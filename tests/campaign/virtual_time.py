@@ -7,6 +7,7 @@ same times. Work for threads is done in place, since a thread has no place on su
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,10 +29,14 @@ class _Jumping(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Its clock starts at 0 and stands still while code runs. It reads no sockets."""
+    """Its clock starts at 0 and stands still while code runs. It reads no sockets.
+
+    `thread_seconds`: how long what is done in a thread seems to take; other tasks run meanwhile.
+    """
 
     def __init__(self) -> None:
         self._seconds = 0.0
+        self.thread_seconds = 0.0
         super().__init__(_Jumping(self._jump))
 
     def _jump(self, seconds: float) -> None:
@@ -43,9 +48,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
         future: asyncio.Future[T] = self.create_future()
         try:
-            future.set_result(func(*args))
+            tell: Callable[[], None] = partial(future.set_result, func(*args))
         except Exception as error:  # noqa: BLE001 - as an executor does: whoever awaits the future gets it
-            future.set_exception(error)
+            tell = partial(future.set_exception, error)
+        if self.thread_seconds:
+            self.call_later(self.thread_seconds, lambda: None if future.done() else tell())
+        else:
+            tell()
         return future
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

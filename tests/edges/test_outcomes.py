@@ -118,20 +118,6 @@ def test_what_is_no_status_is_not_taken_for_one(nonsense: object) -> None:
         failure_of(nonsense)
 
 
-def test_what_a_submitter_needs_to_know_of_a_failure() -> None:
-    kind = FailureKind
-    assert {k for k in kind if k.target_gone} >= {
-        kind.TARGET_NOT_OPEN,
-        kind.TARGET_EXPIRED,
-        kind.INPUT_OBJECT_DELETED,
-    }
-    assert kind.DISTANCE_EXCEEDS_THRESHOLD.candidate_wrong and not kind.DISTANCE_EXCEEDS_THRESHOLD.target_gone
-    assert kind.INSUFFICIENT_BOND.needs_funds and kind.AUDIT_WINDOW_OPEN.too_early
-    assert [k for k in kind if k.try_again] == [kind.SHARED_OBJECT_CONGESTION]
-    for k in kind:
-        assert sum((k.target_gone, k.candidate_wrong, k.needs_funds, k.too_early, k.try_again)) <= 1, k
-
-
 # -- refused
 
 

@@ -111,6 +111,7 @@ def test_what_stays_unreadable_is_given_up(client: httpx.Client, answer: Answer,
         (Answer(302, headers={"Location": "http://localhost:1/w"}), "another host, localhost:1"),
         (Answer(302, headers={"Location": "ftp://127.0.0.1/w"}), "another host"),
         (Answer(302, headers={"Location": "/w"}), "more than 3 redirects"),
+        (Answer(302, headers={"Location": "http://[half"}), "redirects to what is no address"),
         (Answer(301), "HTTP 301"),
     ],
 )

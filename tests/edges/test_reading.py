@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quickstart.chain.outcomes import ReadProblem, read_failure
+from quickstart.chain.status_text import RETRY_AFTER_CAP_SECONDS
 from quickstart.errors import EXIT_USAGE, NetworkError, QuickstartError, UnmappedFailure, UnreachableError
 
 URL = "http://127.0.0.1:9000"
@@ -87,6 +88,8 @@ def test_only_what_may_pass_is_tried_again() -> None:
 def test_a_rate_limit_tells_its_pause() -> None:
     failure = read_failure(RuntimeError(status("ResourceExhausted", "retry after 3 s")), URL)
     assert failure.retry_after_seconds == 3.0
+    for_ever = read_failure(RuntimeError(status("ResourceExhausted", f"retry after {'9' * 400}")), URL)
+    assert for_ever.retry_after_seconds == RETRY_AFTER_CAP_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-from loopback import Answer, serving
+from loopback import Answer, Seen, serving
 from moto.server import ThreadedMotoServer
 
 from quickstart.chain.shared_lease import SharedLease
@@ -99,3 +99,27 @@ def test_a_dead_service_leaves_the_outcome_open_and_a_missing_bucket_is_told(end
         none.write_if(KEY, b"", None)
     dead.close()
     none.close()
+
+
+def test_a_lease_that_may_be_written_but_not_read_is_told_of() -> None:
+    """Else it would be asked for again and again, since whoever may not read it cannot know who holds it."""
+    written: set[str] = set()
+
+    def answer(seen: Seen, body: bytes) -> Answer:
+        path = seen.path.partition("?")[0]
+        if seen.method == "GET":
+            return Answer(403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
+        if path in written:
+            return Answer(412, b"<Error><Code>PreconditionFailed</Code><Message>no</Message></Error>")
+        written.add(path)
+        return Answer(200, b"", {"ETag": f'"{len(written)}"'})
+
+    with serving(answer) as host:
+        stores = [S3LeaseStore(settings(host.url)) for _ in range(2)]
+        with SharedLease(stores[0], KEY, "cycle on Modal") as first:
+            assert first.held()
+            with pytest.raises(SettingsError, match=r"may not read leases/chain/wallet.*S3_ACCESS_KEY_ID"):
+                SharedLease(stores[1], KEY, "submit").__enter__()
+            assert len(host.seen) < 20
+        for store in stores:
+            store.close()

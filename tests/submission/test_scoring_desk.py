@@ -199,5 +199,27 @@ def test_uncertain_windows_are_scored_exactly_once_and_again_if_that_got_lost(de
     assert exact[0] not in own.unscored(board)
 
 
-async def _match(desk: ScoringDesk, board: Board) -> object:
+def test_what_was_matched_with_other_weights_is_not_sent(desk: Desk) -> None:
+    """A model's owner may reveal new weights at any time of an epoch, and a target's loser may win from then on."""
+    own, _, bank = desk
+    names = {model(n).weights_id: bytes([n]) * 32 for n in (1, 2)}
+    own.weights_names.update(names)
+    for shard in bank.shards():
+        for number, weights in enumerate(names.values()):
+            losses = np.full(WINDOWS, 3.0 + number, np.float32)
+            results = ScoredShard(weights, "test", np.ones((WINDOWS, 64), np.float32), losses, CertifiedError(0, 0))
+            bank.add_scores(shard.id, results, created_at=1)
+    bank.refresh()
+    only = target("t", (model(1).model_id, model(2).model_id))
+    before = board_of(model(1), model(2), targets=(only,))
+    assert asyncio.run(_match(own, before)).keys() == {only.target_id}
+    after = board_of(model(1), replace(model(2), decryption_key=b"new".ljust(32)), targets=(only,))
+    assert asyncio.run(_match(own, after)) == {}
+    gone = board_of(model(1), targets=(only,))
+    assert asyncio.run(_match(own, gone)) == {}
+    richer = board_of(model(1), replace(model(2), stake=7), targets=(only,))
+    assert asyncio.run(_match(own, richer)).keys() == {only.target_id}
+
+
+async def _match(desk: ScoringDesk, board: Board) -> dict[Id32, object]:
     return dict(await desk.match(board, OWNER))

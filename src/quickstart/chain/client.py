@@ -383,9 +383,11 @@ def _agrees(target: OpenTarget, listed: Mapping[Id32, Any]) -> bool:
 
 
 def _open_target(target_id: Id32, view: Any) -> OpenTarget:
+    with np.errstate(over="ignore"):  # infinite then, and left out as such
+        embedding = np.asarray(view.embedding, dtype=np.float32)
     return OpenTarget(
         target_id=target_id,
-        embedding=np.asarray(view.embedding, dtype=np.float32),
+        embedding=embedding,
         model_ids=tuple(map(parse_id, view.model_ids)),
         distance_threshold=float(view.distance_threshold),
         reward=int(view.reward_pool),

@@ -71,56 +71,6 @@ class FailureKind(Enum):
     UNMAPPED = ""
     """A variant newer than this table; its name is in the failure's `variant`."""
 
-    @property
-    def target_gone(self) -> bool:
-        """The target cannot be had any more: somebody was faster, or its epoch is over."""
-        return self in _TARGET_GONE
-
-    @property
-    def candidate_wrong(self) -> bool:
-        """The submission itself breaks a rule: the same claim must not be sent again."""
-        return self in _CANDIDATE_WRONG
-
-    @property
-    def needs_funds(self) -> bool:
-        """The coin that was named is too small; another coin, or more money, mends it."""
-        return self in _NEEDS_FUNDS
-
-    @property
-    def too_early(self) -> bool:
-        """The same transaction is right in a later epoch."""
-        return self in _TOO_EARLY
-
-    @property
-    def try_again(self) -> bool:
-        """Nothing was wrong with it: build it anew on the coins' new versions."""
-        return self is FailureKind.SHARED_OBJECT_CONGESTION
-
-
-_TARGET_GONE = frozenset(
-    {
-        FailureKind.TARGET_NOT_OPEN,
-        FailureKind.TARGET_EXPIRED,
-        FailureKind.TARGET_NOT_FOUND,
-        FailureKind.TARGET_ALREADY_CLAIMED,
-        FailureKind.INPUT_OBJECT_DELETED,
-    }
-)
-_CANDIDATE_WRONG = frozenset(
-    {
-        FailureKind.MODEL_NOT_IN_TARGET,
-        FailureKind.EMBEDDING_DIMENSION_MISMATCH,
-        FailureKind.DISTANCE_EXCEEDS_THRESHOLD,
-        FailureKind.DATA_EXCEEDS_MAX_SIZE,
-        FailureKind.INVALID_ARGUMENTS,
-    }
-)
-_NEEDS_FUNDS = frozenset(
-    {FailureKind.INSUFFICIENT_GAS, FailureKind.INSUFFICIENT_COIN_BALANCE, FailureKind.INSUFFICIENT_BOND}
-)
-_TOO_EARLY = frozenset(
-    {FailureKind.AUDIT_WINDOW_OPEN, FailureKind.TARGET_NOT_FILLED, FailureKind.MODEL_REVEAL_EPOCH_MISMATCH}
-)
 
 _KIND_OF_VARIANT = {kind.value: kind for kind in FailureKind if kind.value}
 

@@ -18,7 +18,7 @@ class Lanes:
     def __init__(
         self, endpoints: Endpoints, count: int, make_client: Callable[[Endpoints], Awaitable[Any]] = connect
     ) -> None:
-        self._endpoints = endpoints
+        self.endpoints = endpoints
         self._make_client = make_client
         self._free: list[Any] = []
         self._slots = asyncio.Semaphore(count)
@@ -28,6 +28,6 @@ class Lanes:
     async def client(self) -> AsyncIterator[Any]:
         """A client nobody else uses meanwhile. Leave with an exception and it is not used again."""
         async with self._slots:
-            client = self._free.pop() if self._free else await self._make_client(self._endpoints)
+            client = self._free.pop() if self._free else await self._make_client(self.endpoints)
             yield client
             self._free.append(client)

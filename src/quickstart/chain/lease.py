@@ -10,12 +10,15 @@ import json
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from quickstart.errors import LeaseHeldError
+
+UNREADABLE = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,15 @@ class Holder:
     host: str
     command: str
     since: float
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> "Holder":
+        """From what somebody wrote, perhaps by hand. Raises one of `UNREADABLE` if it is no holder."""
+        holder = cls(int(fields["pid"]), str(fields["host"]), str(fields["command"]), float(fields["since"]))
+        if not 0 <= holder.pid < 2**31:
+            raise ValueError("not a process's number")
+        holder.describe()  # `since` must be a moment
+        return holder
 
     def describe(self) -> str:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
@@ -85,8 +97,8 @@ class FileLease:
 def holder(path: Path) -> Holder | None:
     """Who wrote the lease file last; None when nobody holds it or the file is being written."""
     try:
-        return Holder(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        return Holder.read(json.loads(path.read_text()))
+    except UNREADABLE:
         return None
 
 

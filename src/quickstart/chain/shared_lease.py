@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Protocol
 
-from quickstart.chain.lease import Holder, Lease
+from quickstart.chain.lease import UNREADABLE, Holder, Lease
 from quickstart.errors import HeldElsewhereError, NetworkError
 
 log = logging.getLogger(__name__)
@@ -79,8 +79,10 @@ class Record:
             fields = json.loads(value)
             holder = fields["holder"]
             owner, write, ttl = str(fields["owner"]), str(fields["write"]), float(fields["ttl_seconds"])
-            return cls(Holder(**holder) if holder is not None else None, owner, write, ttl)
-        except (ValueError, TypeError, KeyError):
+            if not 0 < ttl <= GIVE_UP_SECONDS:
+                raise ValueError("not a time that a lease holds")
+            return cls(Holder.read(holder) if holder is not None else None, owner, write, ttl)
+        except UNREADABLE:
             return cls(_UNKNOWN, "", "", TTL_SECONDS)
 
 

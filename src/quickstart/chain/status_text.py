@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 EXCERPT_CHARACTERS = 240
 
+RETRY_AFTER_CAP_SECONDS = 600.0
+"""A node that asks for more is asked again after this: a wait without end would be as if the run had ended."""
+
 BAD_ARGUMENT = re.compile(
     r"^argument '\w+': |^invalid (?:length|value)\b.*expected|^unexpected end of input|ULEB128"
     r"|^remaining input|relative URL without a base|^Invalid URL|^ObjectID hex literal|^Expected a vec"
@@ -65,9 +68,9 @@ def parse_status_text(text: str) -> StatusText | None:
 
 
 def retry_after_in(text: str) -> float | None:
-    """Seconds a rate-limiting server asked to wait, where its text or metadata tell them."""
+    """Seconds a rate-limiting server asked to wait, where its text or metadata tell them; at most the cap."""
     match = _RETRY_AFTER.search(text)
-    return float(match[1]) if match else None
+    return min(RETRY_AFTER_CAP_SECONDS, float(match[1])) if match else None
 
 
 def excerpt(text: str) -> str:

@@ -72,16 +72,19 @@ class Ledger:
     # -- intents and their outcomes
 
     def record(self, intent: Intent) -> None:
-        """Makes a signed transaction durable, before it is sent.
+        """Makes a signed transaction durable, before it is sent. One that was refused before, to the byte the same (the
+        same coins for the same thing), is pending again.
 
         Raises:
-            ConflictError: a coin version or the target is already named by a live intent.
+            ConflictError: a coin version, the target or the very bytes are already named by a live intent.
         """
         with self._transaction() as database:
             try:
-                database.execute(
+                recorded = database.execute(
                     "INSERT INTO intents (digest, kind, subject, epoch, created_ms, signed, details) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET status = 'pending', "
+                    "outcome = NULL, settled_ms = NULL, epoch = excluded.epoch, created_ms = excluded.created_ms, "
+                    "signed = excluded.signed, details = excluded.details WHERE status = 'refused'",
                     (
                         intent.digest,
                         intent.kind.value,
@@ -92,6 +95,8 @@ class Ledger:
                         json.dumps(intent.details),
                     ),
                 )
+                if not recorded.rowcount:
+                    raise ConflictError("these very bytes are in the ledger already")
                 database.executemany(
                     "INSERT INTO intent_coins VALUES (?, ?, ?, ?, ?)",
                     [(*_coin_row(coin), intent.digest) for coin in intent.coins],

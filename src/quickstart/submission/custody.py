@@ -6,7 +6,7 @@ the public copy of every open fill is read again every six hours, put back where
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 CHECK_EVERY_MS = int(6 * HOURS * 1000)
 AGAIN_AFTER_MS = int(5 * MINUTES * 1000)
 """When a copy that could not be read is looked at again."""
+
+PUT_BACK_SECONDS = 5 * MINUTES
+"""How long a copy may take to be put back before a person hears of it: a slow bucket needs longer than an alarm may."""
 
 LOOK_EVERY_MS = int(1 * MINUTES * 1000)
 """How often the ledger is asked what bonds rest on."""
@@ -78,7 +81,9 @@ class Custody:
         now = self._publishing.clock()
         if self._looked_ms is None or now - self._looked_ms >= LOOK_EVERY_MS:
             ledger = self._writer.ledger
-            copies = copies_of(ledger.fills(FillState.FILLED), ledger.published())
+            fills = ledger.fills(FillState.FILLED)
+            copies = copies_of(fills, ledger.published())
+            self._end_alarms({copy.url for copy in copies} | {fill.url for fill in fills if fill.url is not None}, now)
             self._waiting = list(due(copies, self._tried_ms, now))
             self._looked_ms = now
         return tuple(self._waiting)
@@ -98,7 +103,7 @@ class Custody:
             if trouble is not None:
                 self._publishing.distrust(copy.window)
                 log.warning("a public copy cannot be read: %s", trouble)
-                trouble = await self._put_back(copy, trouble)
+                trouble = await self._mended(copy, trouble)
             now = self._publishing.clock()
             if trouble is None:
                 verified = replace(copy, verified_ms=now)
@@ -110,6 +115,24 @@ class Custody:
                 await self._alarms.ring(AlarmKind.UNREADABLE, copy.url, _message(trouble))
         finally:
             self.running.discard(key)
+
+    def _end_alarms(self, needed: Set[str], now_ms: int) -> None:
+        """Of copies that no bond rests on any more: their fills are claimed, or lost."""
+        ledger = self._writer.ledger
+        for alarm in ledger.alarms():
+            if alarm.kind is AlarmKind.UNREADABLE and alarm.cleared_ms is None and alarm.subject not in needed:
+                ledger.clear_alarms(alarm.kind, now_ms, alarm.subject)
+
+    async def _mended(self, copy: Published, trouble: str) -> str | None:
+        """See `_put_back`; with an alarm as soon as that takes long."""
+        putting = asyncio.create_task(self._put_back(copy, trouble))
+        try:
+            done, _ = await asyncio.wait({putting}, timeout=PUT_BACK_SECONDS)
+            if not done:
+                await self._alarms.ring(AlarmKind.UNREADABLE, copy.url, _message(trouble))
+            return await putting
+        finally:
+            putting.cancel()
 
     def _trouble(self, copy: Published) -> str | None:
         try:

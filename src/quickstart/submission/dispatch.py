@@ -13,7 +13,7 @@ from quickstart.chain.coins import Coin
 from quickstart.chain.effects import Effects
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.outcomes import RefusalReason
-from quickstart.chain.transactions import ClaimRewards, SubmitData
+from quickstart.chain.transactions import ClaimRewards, Kind, SubmitData
 from quickstart.chain.treasury import Merge, Plan, Split, fee_of, kind_of
 from quickstart.data.window import WINDOW_BYTES
 from quickstart.errors import UnknownVersionError
@@ -34,7 +34,7 @@ from quickstart.submission.actions import (
 from quickstart.submission.board_watch import BoardWatch
 from quickstart.submission.claims import Claim
 from quickstart.submission.custody import Custody
-from quickstart.submission.outbox import NotSent, Outbox
+from quickstart.submission.outbox import NotSent, Outbox, Settled
 from quickstart.submission.publishing import PublishingDesk
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.trainer.reveal_desk import RevealDesk
@@ -53,8 +53,8 @@ NOT_SIGNED = (ConflictError, UnknownVersionError)
 class Dispatch:
     """Starts actions and waits for them. `on_change` is called whenever one has ended.
 
-    `claims_made`: targets whose claim was sent, whatever came of it. `refused`: targets whose submission a node
-    refused for good; neither is tried again.
+    `claims_made`: targets whose claim was sent, whatever came of it but a refusal that passes. `refused`: targets whose
+    submission a node refused for good; neither is tried again.
     """
 
     def __init__(
@@ -105,9 +105,9 @@ class Dispatch:
         elif isinstance(action, Submit):
             coin = self._outbox.pool.reserve(board.epoch.parameters.submission_cost(WINDOW_BYTES))
             if coin is not None:
-                kind, details = self._submission(action.candidate, coin, board)
-                self.submitting.add(kind.target_id)
-                self._start(self._submit(kind, coin, board.epoch.number, details))
+                claim, details = self._submission(action.candidate, coin, board)
+                self.submitting.add(claim.target_id)
+                self._start(self._submit(claim, coin, board.epoch.number, details))
         elif isinstance(action, MakeClaim):
             coin = self._outbox.pool.reserve(action.claim.fee)
             if coin is not None:
@@ -116,9 +116,13 @@ class Dispatch:
         elif isinstance(action, MakeReveal):
             self._start(self._reveals.begin(action.reveal))
         elif isinstance(action, Arrange):
-            self.arranging = True
-            self.arranging_fee = fee_of(action.plan, board.epoch.parameters)
-            self._start(self._arrange(action.plan, board.epoch.number))
+            kind, gas = kind_of(action.plan, self._owner)
+            coins = (*gas, action.plan.smallest) if isinstance(action.plan, Merge) else gas
+            # Held at once: a submission of the same decision would take the only coin there is to split, every time.
+            if self._outbox.pool.hold(coins):
+                self.arranging = True
+                self.arranging_fee = fee_of(action.plan, board.epoch.parameters)
+                self._start(self._arrange(action.plan, kind, coins, len(gas), board.epoch.number))
 
     def _submission(self, candidate: Candidate, coin: Coin, board: Board) -> tuple[SubmitData, dict[str, Any]]:
         """The claim to a target, and what the books need to know of it."""
@@ -185,28 +189,25 @@ class Dispatch:
 
     async def _claim(self, claim: Claim, coin: Coin, epoch: int) -> None:
         kind = ClaimRewards(claim.target_id)
+        outcome: Settled | NotSent | None = None
         try:
-            await self._outbox.send(
+            outcome = await self._outbox.send(
                 kind, (coin,), 1, purpose=IntentKind.CLAIM, subject=claim.target_id, epoch=epoch, details=claim.details
             )
         except NOT_SIGNED:
             self._outbox.pool.release((coin,))
         finally:
             self.claiming.discard(claim.target_id)
-            self.claims_made.add(claim.target_id)
+            if not (isinstance(outcome, NotSent) and outcome.refusal.reason in PASSING):
+                self.claims_made.add(claim.target_id)
             self.last_settled = clock.now()
 
-    async def _arrange(self, plan: Plan, epoch: int) -> None:
-        kind, gas = kind_of(plan, self._owner)
-        coins = (*gas, plan.smallest) if isinstance(plan, Merge) else gas
+    async def _arrange(self, plan: Plan, kind: Kind, coins: tuple[Coin, ...], gas: int, epoch: int) -> None:
         purpose = IntentKind.SPLIT if isinstance(plan, Split) else IntentKind.MERGE
         details = {"amounts": list(plan.amounts)} if isinstance(plan, Split) else {}
         try:
-            if self._outbox.pool.hold(coins):  # else a submission took one of them meanwhile; the next plan knows
-                await self._outbox.send(
-                    kind, coins, len(gas), purpose=purpose, subject=None, epoch=epoch, details=details
-                )
-        except UnknownVersionError:
+            await self._outbox.send(kind, coins, gas, purpose=purpose, subject=None, epoch=epoch, details=details)
+        except NOT_SIGNED:
             self._outbox.pool.release(coins)
         finally:
             self.arranging = False

@@ -19,7 +19,7 @@ from quickstart.ledger.writer import LedgerWriter
 from quickstart.matching.values import Candidate
 from quickstart.submission.actions import EndEpoch, Policy, Situation
 from quickstart.submission.alarms import Alarms, watch_versions
-from quickstart.submission.board_watch import INDEX_LAG_SECONDS, BoardWatch
+from quickstart.submission.board_watch import FASTEST_POLL_SECONDS, INDEX_LAG_SECONDS, BoardWatch
 from quickstart.submission.claims import Claim, worth_claiming
 from quickstart.submission.custody import Custody
 from quickstart.submission.dispatch import Dispatch
@@ -132,7 +132,10 @@ class Driver:
             self._reveals.watch(number)
             if clock.now() - started >= INDEX_LAG_SECONDS:
                 self._take_listed_claims()
+            board = self._watch.board
             candidates = await self._match()
+            if self._watch.board.epoch is not board.epoch or self._watch.board.models is not board.models:
+                continue  # other rules, or other weights, than what was matched
             actions = decide(self._situation(candidates, policy, started), policy)
             self._meter.show(self._watch.board, self._dispatch.in_flight)
             if actions and isinstance(actions[0], EndEpoch):
@@ -147,11 +150,11 @@ class Driver:
         return reason
 
     async def await_epoch(self) -> None:
-        """Waits until the board shows another epoch than now, or `stop` is called."""
+        """Waits until the board shows another epoch than now, which has begun, or `stop` is called."""
         number = self._watch.board.epoch.number
         while self._watch.board.epoch.number == number and not self._stopping:
             await self._watch.refresh()
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(FASTEST_POLL_SECONDS)
 
     async def _match(self) -> Mapping[Id32, tuple[Candidate, ...]]:
         """What is safe to send for each target, open or expected, the latest first: others may not know it yet."""

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from quickstart import clock
@@ -21,7 +22,8 @@ from quickstart.chain.ids import Id32, format_digest, format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.lease import Lease
-from quickstart.chain.outcomes import Outcome, Refusal, Unknown, classify
+from quickstart.chain.outcomes import Outcome, Refusal, RefusalReason, Unknown, UnknownCause, classify
+from quickstart.chain.replies import reply_of
 from quickstart.chain.transactions import Kind, TransactionData
 from quickstart.chain.versions import SigningPermit
 from quickstart.errors import LeaseHeldError, NetworkError, UnreachableError
@@ -38,7 +40,13 @@ RESEND_BACKOFF = Backoff(first=0.25, longest=10.0)
 """Pauses between sending the same bytes again."""
 
 INDEX_LAG_SECONDS = 3.0
-"""A digest unknown to the node for this long, ten times its usual lag, was not executed."""
+"""A digest unknown to the node for this long, ten times its usual lag, was not executed, if its coins say so too."""
+
+REST_SECONDS = 10.0
+"""How long coins are left alone whose transaction was refused for what may be so again at once, as a lock is."""
+
+_AT_ONCE = frozenset({RefusalReason.STALE_COIN, RefusalReason.NOTHING_SENT})
+"""Refusals whose cause is gone once the coins can be read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +160,7 @@ class Outbox:
                 if not sent_before:
                     return await self._refuse(intent, outcome)
                 if outcome.reason.settles_earlier_attempts:
-                    effects = await self._find(intent.digest)
+                    effects = await self._find(intent, outcome)
                     return await (self._settle(intent, effects) if effects else self._refuse(intent, outcome))
             sent_before = True
             asked = outcome.retry_after_seconds if isinstance(outcome, Unknown) else None
@@ -175,18 +183,37 @@ class Outbox:
             async with self._lanes.client() as client:
                 self._require_lease()
                 response = await client.execute_transaction(intent.signed)
+            with reply_of(self._lanes.endpoints.rpc):
+                effects = effects_from_sdk(response)
         except (RuntimeError, ValueError, NetworkError, UnreachableError) as error:
             return classify(error)
-        return effects_from_sdk(response)
+        if effects.digest != intent.digest:
+            return Unknown(UnknownCause.UNREADABLE_REPLY, "the node tells of another transaction")
+        return effects
 
-    async def _find(self, digest: Id32) -> Effects | None:
+    async def _find(self, intent: Intent, refusal: Refusal) -> Effects | None:
         """Effects of a transaction that may have landed; None once the node has not known it for long enough."""
-        deadline = clock.now() + INDEX_LAG_SECONDS
-        while True:
-            effects = await _answered(lambda: self._reader.transaction(digest))
-            if effects is not None or clock.now() > deadline:
+        started = clock.now()
+        for tries in itertools.count(1):
+            effects = await _answered(lambda: self._reader.transaction(intent.digest))
+            if effects is not None:
                 return effects
-            await asyncio.sleep(0.3)
+            if clock.now() > started + INDEX_LAG_SECONDS and not await self._may_have_landed(intent, refusal):
+                return None
+            await asyncio.sleep(min(0.3 * tries, RESEND_BACKOFF.longest))
+        raise AssertionError("the tries never end")
+
+    async def _may_have_landed(self, intent: Intent, refusal: Refusal) -> bool:
+        """Whether a coin was last written by these very bytes; or the node shows as it was what it calls stale, and so
+        lags behind what made it so.
+        """
+        for coin in intent.coins:
+            if await _answered(partial(self._reader.previous_transaction, coin.coin_id)) == intent.digest:
+                return True
+        if refusal.reason is not RefusalReason.STALE_COIN:
+            return False
+        shown = [await self._read_coin(coin.coin_id) for coin in intent.coins]
+        return all(now is not None and now.ref == coin.ref for now, coin in zip(shown, intent.coins, strict=True))
 
     async def _settle(self, intent: Intent, effects: Effects) -> Settled:
         books = account(intent, effects, self._wallet.address)
@@ -235,10 +262,18 @@ class Outbox:
                     ledger.replace_coin(coin, current[coin.coin_id], intent.epoch)
 
         await self._writer.write(write)
-        for coin_id, coin in current.items():
-            self.pool.drop(coin_id)
-            if coin is not None:
-                self.pool.adopt(coin)
+        pool = self.pool
+
+        def give_back() -> None:
+            for coin_id, coin in current.items():
+                pool.drop(coin_id)
+                if coin is not None:
+                    pool.adopt(coin)
+
+        if refusal.reason in _AT_ONCE:
+            give_back()
+        else:
+            asyncio.get_running_loop().call_later(REST_SECONDS, give_back)
         return NotSent(intent, refusal)
 
     async def _read_coin(self, coin_id: Id32, at_least_version: int = 0) -> Coin | None:

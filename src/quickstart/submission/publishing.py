@@ -10,7 +10,7 @@ from quickstart.chain.backoff import Backoff, Breaker
 from quickstart.chain.ids import Id32, format_digest
 from quickstart.chain.transactions import Manifest
 from quickstart.data.window import Window
-from quickstart.errors import BusyError, DataUnreadableError, UnreachableError
+from quickstart.errors import BusyError, DataUnreadableError, NetworkError, UnreachableError
 from quickstart.ledger.records import Published
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.alarms import now_ms
@@ -90,7 +90,7 @@ class PublishingDesk:
         """Uploads, reads back, remembers. A window that cannot be read back is given up for this run.
 
         Raises:
-            UsageError: the bucket has never worked, and a person can mend it.
+            UsageError, NetworkError: the bucket has never worked, and a person can mend it.
         """
         self.running.add(window.checksum)
         try:
@@ -103,8 +103,8 @@ class PublishingDesk:
         except DataUnreadableError as error:
             self.unpublishable[window.checksum] = str(error)
             log.error("window %s cannot be published: %s", format_digest(window.checksum), error)
-        except (BusyError, UnreachableError) as error:
-            if not self._has_worked and isinstance(error, UnreachableError):
+        except (NetworkError, UnreachableError) as error:
+            if not self._has_worked and not isinstance(error, BusyError):
                 raise
             pause = self._breaker.failed(getattr(error, "retry_after_seconds", None))
             log.warning("the bucket is left alone for %.0f s: %s", pause, error)

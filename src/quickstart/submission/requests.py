@@ -41,12 +41,12 @@ class RequestBox:
         found: list[tuple[str, str]] = []
         for path in sorted(self._folder.glob("*.request")):
             request = _read(path)
-            if request is None:
+            if request is None or not _is_request(request):
                 continue
-            if time.time() - float(request["at"]) > ABANDONED_AFTER_SECONDS:
+            if time.time() - request["at"] > ABANDONED_AFTER_SECONDS:
                 path.unlink(missing_ok=True)
             else:
-                found.append((path.stem, str(request["what"])))
+                found.append((path.stem, request["what"]))
         return tuple(found)
 
     def answer(self, name: str, answer: dict[str, Any]) -> None:
@@ -83,3 +83,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _is_request(content: dict[str, Any]) -> bool:
+    """A file that somebody else left there may hold anything."""
+    return isinstance(content.get("at"), int | float) and isinstance(content.get("what"), str)

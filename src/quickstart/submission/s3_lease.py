@@ -38,6 +38,7 @@ class S3LeaseStore:
         self._settings = settings
         self._client: S3Client = s3_client(settings, READ_SECONDS)
         self._checked = False
+        self._forbidden = False  # the last reading was
 
     def close(self) -> None:
         self._client.close()
@@ -47,18 +48,27 @@ class S3LeaseStore:
 
         try:
             found = self._client.get_object(Bucket=self._settings.bucket, Key=key)
-            return found["Body"].read(), found["ETag"]
+            value = found["Body"].read()
+            self._forbidden = False
+            return value, found["ETag"]
         except (BotoCoreError, ClientError) as error:
             failure = s3_failure(error)
             # Without the right to list, a missing object reads as forbidden; the write will tell.
-            if failure.problem in (TransferProblem.NOT_FOUND, TransferProblem.PERMISSION):
+            self._forbidden = failure.problem is TransferProblem.PERMISSION
+            if self._forbidden or failure.problem is TransferProblem.NOT_FOUND:
                 return None
             raise self._failed(error) from error
 
     def write_if(self, key: str, value: bytes, version: str | None) -> str | None:
         if not self._checked:
             self._check()
-        return self._write(key, value, version)
+        written = self._write(key, value, version)
+        if written is None and version is None and self._forbidden:
+            raise SettingsError(
+                f"the credentials may not read {key} in the bucket {self._settings.bucket!r}, which says who signs for "
+                "this wallet; allow S3_ACCESS_KEY_ID to get objects there"
+            )
+        return written
 
     def _check(self) -> None:
         """An object that exists must not be created again."""

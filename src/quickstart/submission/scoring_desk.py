@@ -50,6 +50,7 @@ class ScoringDesk:
         self._tries: dict[Work, int] = {}
         self._exact: dict[Work, bool] = {}  # exact work, and whether it was started
         self._matches: dict[Id32, Matches] = {}
+        self._matched_models: Mapping[Id32, ActiveModel] = {}  # of which the matches are
         self._view: BankView | None = None
         self.weights_names = dict(weights_names)
         self.windows_scored = 0
@@ -170,9 +171,14 @@ class ScoringDesk:
     ) -> Mapping[Id32, tuple[Candidate, ...]]:
         """What is safe to send for each target, open or expected to open, wins of `owner`'s models first.
 
-        New targets are matched; after new scores, all are.
+        New targets are matched; after new scores, and where a model has other weights than before, all are: a claim
+        that rests on the old ones is false.
         """
         view = self.view()
+        if board.models is not self._matched_models:
+            if _weights(board.models) != _weights(self._matched_models):
+                self._matches = {}
+            self._matched_models = board.models
         targets = {**board.targets, **(expected or {})}
         self._matches = {k: v for k, v in self._matches.items() if k in targets}
         fresh = [target for target in targets.values() if target.target_id not in self._matches]
@@ -215,3 +221,7 @@ class ScoringDesk:
         """By brute force, independent of the matcher: how near this bank comes to each target, as far as it does."""
         wanted = self.match_targets(targets, board)
         return await asyncio.to_thread(nearest, self.view(), wanted)
+
+
+def _weights(models: Mapping[Id32, ActiveModel]) -> dict[Id32, Id32]:
+    return {model_id: model.weights_id for model_id, model in models.items()}

@@ -190,8 +190,10 @@ class Session:
                 await self.network.advance_epoch()
                 await driver.await_epoch()
             elif number and reason != EPOCH_OVER:
-                await driver.await_epoch()
-            reason = await driver.run_epoch(policy)
+                # Hours, perhaps: claims, public copies and reveals are looked after meanwhile.
+                reason = await driver.run_epoch(replace(claiming, patient=True))
+            if reason not in (INTERRUPTED, READ_ONLY):
+                reason = await driver.run_epoch(policy)
             if reason in (INTERRUPTED, READ_ONLY):
                 return
 

@@ -170,8 +170,11 @@ def _compare(response: httpx.Response, url: str, checksum: Id32, size: int) -> _
 
 
 def _same_host(location: str, target: str, url: str) -> str:
-    following = urljoin(location, target)
-    before, after = urlsplit(location), urlsplit(following)
+    try:
+        following = urljoin(location, target)
+        before, after = urlsplit(location), urlsplit(following)
+    except ValueError as error:
+        raise DataUnreadableError(f"{url} redirects to what is no address: {target[:80]!r}") from error
     if (after.scheme, after.netloc) != (before.scheme, before.netloc):
         raise DataUnreadableError(
             f"{url} redirects to another host, {after.netloc or following[:80]}; "

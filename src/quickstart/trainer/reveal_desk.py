@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -30,14 +30,26 @@ LOOK_EVERY_SECONDS = 60.0
 
 
 class RevealDesk:
-    """The commitments of one wallet. `look` reads the chain, `due` says what to attempt, `begin` makes one attempt."""
+    """The commitments of one wallet. `look` reads the chain, `due` says what to attempt, `begin` makes one attempt.
 
-    def __init__(self, owner: Id32, reader: NetworkReader, vault: Vault, outbox: Outbox, ledger: Ledger) -> None:
+    `wall_clock`: seconds since 1970, as the chain's epochs are counted.
+    """
+
+    def __init__(
+        self,
+        owner: Id32,
+        reader: NetworkReader,
+        vault: Vault,
+        outbox: Outbox,
+        ledger: Ledger,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._owner = owner
         self._reader = reader
         self._vault = vault
         self._outbox = outbox
         self._ledger = ledger
+        self._wall_clock = wall_clock
         self._epoch: Epoch | None = None
         self._looked_at = -LOOK_EVERY_SECONDS
         self._attempts: dict[Reveal, Attempts] = {}
@@ -126,7 +138,9 @@ class RevealDesk:
         """Takes a coin, marks the attempt as under way, and gives what makes it."""
         coin = self._outbox.pool.reserve(self._fee)
         attempts = self._attempts_of(reveal)
-        self._attempts[reveal] = attempts if coin is None else replace(attempts, last=time.time(), under_way=True)
+        self._attempts[reveal] = (
+            attempts if coin is None else replace(attempts, last=self._wall_clock(), under_way=True)
+        )
         return self._attempt(reveal, coin)
 
     async def _attempt(self, reveal: Reveal, coin: Coin | None) -> None:
@@ -189,10 +203,11 @@ class RevealDesk:
         if self._epoch is None:
             return False
         attempts = self._attempts_of(reveal)
-        decision = decide(Phase.REVEAL_DUE, attempts, time.time(), self._epoch.end_ms / 1000)
+        now, ends = self._wall_clock(), self._epoch.end_ms / 1000
+        decision = decide(Phase.REVEAL_DUE, attempts, now, ends)
         if decision.alarm:
             self._attempts[reveal] = replace(attempts, alarmed=True)
-            hours = (self._epoch.end_ms / 1000 - time.time()) / 3600
+            hours = (ends - now) / 3600
             log.error("model %s must be revealed within %.1f hours", format_id(reveal.model_id), hours)
         return decision.attempt
 
