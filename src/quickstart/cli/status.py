@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from quickstart.chain.keys import Wallet
+from quickstart.chain.lease import Holder
 from quickstart.cli.networks import checked_url
 from quickstart.cli.rendering import print_json
 from quickstart.cli.shared_devnet import served_by_other
@@ -18,16 +21,16 @@ from quickstart.cli.state import ledgers_of
 from quickstart.cli.status_text import print_status
 from quickstart.desk.accounts import Accounts, Books, ChainAnswer, Costs, accounts
 from quickstart.desk.asking import Answer, ask_chain, ask_nodes, begin, recall, remember, workplace_here
-from quickstart.desk.health import EpochClock, Health, Reading, Workplace, open_alarms, queue_of
+from quickstart.desk.health import EpochClock, Health, Reading, Signer, Workplace, open_alarms, queue_of
 from quickstart.desk.modal_side import ModalAnswer, ask_modal
 from quickstart.errors import EXIT_DONE, QuickstartError, SettingsError, StateError, UsageError
 from quickstart.ledger.ledger import Ledger
-from quickstart.modal_app.account import has_ended
 from quickstart.modal_app.prices import container_dollars_per_second
 from quickstart.modal_app.workplace import TESTNET_RPC
 from quickstart.settings import Settings, load_settings
 from quickstart.submission.alarms import now_ms
 from quickstart.submission.premises import Places
+from quickstart.submission.s3_lease import bucket_holder
 from quickstart.submission.summary import submissions, summary
 
 HERE, MODAL = "this machine", "Modal"
@@ -87,6 +90,7 @@ class _Asked:
         self._now = now_ms()
         self._before = recall(state)
         self._answered: dict[str, int] = {}
+        self._leases = {} if arguments.local else self._ask_bucket(settings)
         ask = None if arguments.local or arguments.state is not None else begin(lambda: _ask_modal(settings, copies))
         self._modal: ModalAnswer | None = None
         self._modal_trouble: str | None = None
@@ -107,6 +111,28 @@ class _Asked:
             if required:
                 raise
             return []
+
+    def _ask_bucket(self, settings: Settings) -> dict[str, Callable[[], tuple[Holder, int] | None]]:
+        """Asks for the leases of the configured wallet on every chain of the state folder; by chain."""
+        if settings.s3 is None or settings.secret_key is None:
+            return {}
+        bucket, wallet = settings.s3, Wallet.parse(settings.secret_key.get_secret_value())
+        roots = self._state.glob(f"networks/*/{wallet.address.hex()}")
+        return {root.parent.name: begin(partial(bucket_holder, bucket, Places(root))) for root in roots}
+
+    def _bucket(self, place: _Place) -> Reading[Signer] | None:
+        ask = self._leases.get(place.chain)
+        if ask is None or place.name != HERE:
+            return None
+        try:
+            found = ask()
+        except QuickstartError as error:
+            return Reading("bucket", self._before.get("bucket"), None, str(error))
+        self._answered["bucket"] = self._now
+        if found is None:
+            return Reading("bucket", self._now)
+        holder, renewed_ms = found
+        return Reading("bucket", self._now, Signer(holder.describe(), int(holder.since * 1000), renewed_ms))
 
     def _nodes(self, settings: Settings) -> list[str]:
         devnet = served_by_other(self._state / "devnet")
@@ -204,14 +230,15 @@ class _Asked:
         else:
             clock = Reading("chain", self._before.get(f"chain/{place.chain}"), None, chain.trouble)
         unread: Reading[Any] = Reading("ledger", None, None, trouble)
-        return Health(self._now, Reading("lease", self._now, here), modal, clock, queue or unread, alarms or unread)
+        lease = Reading("lease", self._now, here)
+        return Health(self._now, lease, modal, self._bucket(place), clock, queue or unread, alarms or unread)
 
 
 def _ask_modal(settings: Settings, copies: Path) -> ModalAnswer:
     from quickstart.submitter import SCORER_CORES, SCORER_MEMORY_GIB
 
     dollars = container_dollars_per_second(settings.gpus, SCORER_CORES, SCORER_MEMORY_GIB)
-    return ask_modal(copies, now_ms(), dollars, has_ended)
+    return ask_modal(copies, now_ms(), dollars)
 
 
 def _accounts_document(money: Accounts) -> dict[str, Any]:

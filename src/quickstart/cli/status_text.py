@@ -68,11 +68,20 @@ def _print_health(health: Mapping[str, Any], *, running: str | None) -> None:
     if "modal" in health:
         modal = health["modal"]
         print_row("Modal", " ".join(_modal(modal["value"], health["now_ms"])) if modal["known"] else _unknown(modal))
+    if "bucket" in health:
+        print_row("bucket", _bucket(health["bucket"], health["now_ms"]))
     if health["queue"]["known"]:
         queue, text = health["queue"]["value"], ""
         if queue["oldest_ms"] is not None:
             text = f", the oldest signed {age(max(0, health['now_ms'] - queue['oldest_ms']))}"
         print_row("queue", f"{queue['pending']} outcomes to find out{text}; {queue['open_fills']} fills to claim")
+
+
+def _bucket(reading: Mapping[str, Any], now_ms: int) -> str:
+    signer = reading["value"]
+    if signer is None:
+        return "its lease on this wallet is free" if reading["known"] else _unknown(reading)
+    return f"its lease is held by {signer['who']}, renewed {age(max(0, now_ms - signer['renewed_ms']))}"
 
 
 def _modal(place: Mapping[str, Any], now_ms: int) -> Iterator[str]:
