@@ -5,7 +5,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +178,9 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, settings: dict[str, str] | None = None, **devnet: Any) -> Iterator[World]:
+def world(
+    folder: Path, settings: dict[str, str] | None = None, *, threads: Mapping[str, str] = ONE_THREAD, **devnet: Any
+) -> Iterator[World]:
     """All of it with the app deployed. Afterwards: no bug of the stand-in, nothing imported from the checkout."""
     with ExitStack() as stack:
         chain = Chain(**devnet)
@@ -207,7 +209,7 @@ def world(folder: Path, settings: dict[str, str] | None = None, **devnet: Any) -
         }
         both = {names.SECRETS: secrets, names.DATA_SECRET: {"HF_TOKEN": "token"}}
         standin = stack.enter_context(
-            FakeModal(folder, project=PROJECT, secrets=both, idle_seconds=30.0, container_environment=ONE_THREAD)
+            FakeModal(folder, project=PROJECT, secrets=both, idle_seconds=30.0, container_environment=threads)
         )
         it = World(chain, standin, S3Settings("windows", "id", "secret", endpoint, f"{endpoint}/windows"))
         it.deploy()
