@@ -41,6 +41,8 @@ BANK_VOLUME = "soma-bank"
 WEIGHTS_VOLUME = "soma-weights"
 LEDGER_VOLUME = "soma-ledger"
 TRAINING_VOLUME = "soma-training"
+LOG_VOLUME = "soma-logs"
+"""What our containers log, for `uv run logs`."""
 
 DISARMED = "disarmed"
 """Key of the Dict: present while the schedule is stopped; its value says since when and by whom."""
