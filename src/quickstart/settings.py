@@ -36,6 +36,8 @@ STATE_NAME = "QUICKSTART_STATE"
 
 NO_FILTERS = "none"
 
+LEAST_PASSWORD = 12
+
 _R2_SUFFIX = ".r2.cloudflarestorage.com"
 _VERSION = re.compile(r"(?:protocol|architecture|sdk)-[0-9A-Za-z.+]+")
 _MORE_THAN_A_SHANNON = Decimal(1) / SHANNONS_PER_SOMA
@@ -46,6 +48,12 @@ def _check_key(value: SecretStr) -> SecretStr:
         parse_secret_key(value.get_secret_value())
     except KeyFormatError as error:
         raise ValueError(str(error)) from None
+    return value
+
+
+def _check_password(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < LEAST_PASSWORD:
+        raise ValueError(f"too short to be safe on the open network; it has {LEAST_PASSWORD} characters or more")
     return value
 
 
@@ -241,6 +249,12 @@ class Settings(BaseSettings):
         le=100,
         validation_alias="QUICKSTART_MAX_CONTAINERS",
         description="GPUs rented on Modal at the same time. Read when deploying.",
+    )
+
+    dashboard_password: Annotated[SecretStr, AfterValidator(_check_password)] | None = Field(
+        default=None,
+        validation_alias="QUICKSTART_DASHBOARD_PASSWORD",
+        description="What a browser must give to see the dashboard; on Modal there is none without it.",
     )
 
     @property

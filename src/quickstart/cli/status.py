@@ -20,8 +20,17 @@ from quickstart.cli.shared_devnet import served_by_other
 from quickstart.cli.state import ledgers_of
 from quickstart.cli.status_text import print_status
 from quickstart.desk.accounts import Accounts, Books, ChainAnswer, Costs, accounts
-from quickstart.desk.asking import Answer, ask_chain, ask_nodes, begin, recall, remember, workplace_here
-from quickstart.desk.health import EpochClock, Health, Reading, Signer, Workplace, open_alarms, queue_of
+from quickstart.desk.asking import (
+    Answer,
+    ask_chain,
+    ask_nodes,
+    begin,
+    clock_reading,
+    recall,
+    remember,
+    workplace_here,
+)
+from quickstart.desk.health import Health, Reading, Signer, Workplace, open_alarms, queue_of
 from quickstart.desk.modal_side import ModalAnswer, ask_modal
 from quickstart.errors import EXIT_DONE, QuickstartError, SettingsError, StateError, UsageError
 from quickstart.ledger.ledger import Ledger
@@ -223,12 +232,7 @@ class _Asked:
             modal = Reading("Modal", self._now, self._modal.workplace)
         elif self._modal_trouble is not None:
             modal = Reading("Modal", self._before.get("modal"), None, self._modal_trouble)
-        clock: Reading[EpochClock]
-        if (value := chain.value) is not None:
-            ends_ms = value.epoch_start_ms + value.parameters.epoch_duration_ms
-            clock = Reading("chain", self._now, EpochClock(value.epoch, ends_ms))
-        else:
-            clock = Reading("chain", self._before.get(f"chain/{place.chain}"), None, chain.trouble)
+        clock = clock_reading(chain, self._now, self._before.get(f"chain/{place.chain}"))
         unread: Reading[Any] = Reading("ledger", None, None, trouble)
         lease = Reading("lease", self._now, here)
         return Health(self._now, lease, modal, self._bucket(place), clock, queue or unread, alarms or unread)

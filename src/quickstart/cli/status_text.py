@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quickstart.cli.rendering import print_epochs, print_money, print_row, print_table, print_targets, soma
-from quickstart.units import DAYS, HOURS, MINUTES, format_soma
+from quickstart.units import age, format_soma, span
 
 ACCOUNT_COLUMNS = ("epoch", "fills", "earned", "fees", "net", "to come", "GPU", "SOMA/$")
 
@@ -25,20 +25,6 @@ def print_status(document: Mapping[str, Any]) -> None:
         print_money(wallet["money"])
         _print_books(wallet["accounts"])
         _print_alarms(wallet["health"])
-
-
-def age(milliseconds: int | None) -> str:
-    """`5 min ago`; "never" for None."""
-    return "never" if milliseconds is None else f"{span(milliseconds)} ago"
-
-
-def span(milliseconds: int) -> str:
-    """A time in its largest fitting unit."""
-    seconds = milliseconds / 1000
-    for name, unit in (("days", DAYS), ("h", HOURS), ("min", MINUTES)):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s"
 
 
 def _print_head(wallet: Mapping[str, Any]) -> None:
