@@ -40,10 +40,12 @@ MADE = "<!-- Made by scripts/reference.py; edit the code it is made from. -->"
 TABLES = {
     "intents": "Every transaction that was signed, written before it was sent. The bytes are kept, so that the same "
     "ones can be sent again.",
-    "intent_coins": "The coin versions each of them names. A version is named once, which keeps a coin from being locked.",
+    "intent_coins": "The coin versions each of them names. A version is named once: two would lock the coin.",
     "coins": "The wallet's coins as the last effects have them.",
     "movements": "The books: signed amounts of shannons by transaction and heading.",
+    "movement_sums": "Sums of them by epoch and heading, kept by triggers.",
     "fills": "Targets we filled, with their reward, the bond, and the window and address the bond rests on.",
+    "fill_sums": "How many of them are alike, kept by triggers.",
     "epochs": "One line for each epoch of submitting: what was open, what the bank could fill, what was filled.",
     "model_weights": "Which weights belong to which encrypted file.",
     "alarms": "What a person should see to; an alarm without `cleared_ms` is open.",
@@ -98,12 +100,13 @@ def _prices() -> Iterator[str]:
     yield f"| at the list prices of {PRICES_OF} | a second | |"
     yield "| --- | --- | --- |"
     cycle = container_dollars_per_second((), cycle_cores, cycle_gib)
-    yield f"| the cycle: {cycle_cores:g} core, {cycle_gib:g} GiB | ${cycle:.7f} | ${cycle * 23 * HOURS:.2f} a day of 23 hours |"
-    more = MEMORY_GIB_DOLLARS_PER_SECOND
-    yield f"| each GiB more that a larger bank needs | ${more:.8f} | ${more * 23 * HOURS:.2f} a day |"
+    more, day = MEMORY_GIB_DOLLARS_PER_SECOND, 23 * HOURS
+    yield f"| the cycle: {cycle_cores:g} core, {cycle_gib:g} GiB | ${cycle:.7f} | ${cycle * day:.2f} a day of 23 hours |"
+    yield f"| each GiB more that a larger bank needs | ${more:.8f} | ${more * day:.2f} a day |"
     for gpu in GPU_DOLLARS_PER_SECOND:
         dollars = container_dollars_per_second((gpu,), cores, gib)
-        yield f"| a scorer: {gpu}, {cores:g} cores, {gib:g} GiB | ${dollars:.6f} | ${dollars * HOURS:.2f} an hour of work |"
+        what = f"a scorer: {gpu}, {cores:g} cores, {gib:g} GiB"
+        yield f"| {what} | ${dollars:.6f} | ${dollars * HOURS:.2f} an hour of work |"
     yield f"| a core of a CPU function | ${CPU_CORE_DOLLARS_PER_SECOND:.7f} | for minutes |"
 
 
@@ -179,8 +182,8 @@ def _exit_codes() -> Iterator[str]:
     for code, meaning in SERVES.items():
         yield f"| {code} | {meaning} |"
     yield ""
-    yield "Failures that were foreseen are one line on standard error, which begins with `error: `. What nobody foresaw is"
-    yield "told in full, with code 1. `doctor` has codes of its own making: 2 with errors, with `--strict` 1 with warnings."
+    yield "Failures that were foreseen are one line on standard error, which begins with `error: `. What nobody foresaw"
+    yield "is told in full, with code 1. `doctor` ends with 2 where it found errors, with `--strict` with 1 for warnings."
     yield ""
     yield "| failure | code | what it means |"
     yield "| --- | --- | --- |"
@@ -196,12 +199,12 @@ def _tree(kind: type[QuickstartError], depth: int) -> Iterator[tuple[type[Quicks
 
 
 def _ledger() -> Iterator[str]:
-    yield "An SQLite file, `ledger.sqlite`, one for each chain and wallet: `networks/CHAIN/ADDRESS/` of the state folder,"
-    yield "on Modal of the volume `soma-ledger`. It is yours to read; only the holder of the wallet's lease writes it."
-    yield "Amounts are whole shannons (1 SOMA = 10⁹), names that end in `_ms` milliseconds (since 1970, unless they are a"
-    yield "span), ids, digests and checksums 32 raw bytes. `model` and `taker` columns are addresses of models and wallets."
+    yield "An SQLite file, `ledger.sqlite`, one for each chain and wallet, in `networks/CHAIN/ADDRESS/` of the state"
+    yield "folder; on Modal on the volume `soma-ledger`. It is yours to read; only the holder of the wallet's lease writes."
+    yield "Amounts are whole shannons (1 SOMA = 10⁹); names that end in `_ms` are milliseconds, since 1970 or of a span;"
+    yield "ids, digests, checksums and addresses are 32 raw bytes."
     yield ""
-    yield f"Version {len(MIGRATIONS)} (`PRAGMA user_version`). Migrations are only ever appended; a newer file is refused."
+    yield f"Version {len(MIGRATIONS)} (`PRAGMA user_version`). Migrations are only appended; a newer file is refused."
     with TemporaryDirectory() as folder, closing(connect(Path(folder) / "ledger.sqlite")) as database:
         yield from _tables(database)
     yield ""
@@ -217,7 +220,9 @@ def _ledger() -> Iterator[str]:
 def _tables(database: sqlite3.Connection) -> Iterator[str]:
     names = [name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
     if set(names) != set(TABLES):
-        raise SystemExit(f"TABLES in {Path(__file__).name} must describe: {', '.join(sorted(set(names) ^ set(TABLES)))}")
+        raise SystemExit(
+            f"TABLES in {Path(__file__).name} must describe: {', '.join(sorted(set(names) ^ set(TABLES)))}"
+        )
     for name in TABLES:
         yield ""
         yield f"## {name}"
