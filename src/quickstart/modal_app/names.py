@@ -36,6 +36,8 @@ DASHBOARD_SECRET = "soma-dashboard"
 BANK_VOLUME = "soma-bank"
 WEIGHTS_VOLUME = "soma-weights"
 LEDGER_VOLUME = "soma-ledger"
+LOG_VOLUME = "soma-logs"
+"""What our containers log, for `uv run logs`."""
 
 DISARMED = "disarmed"
 """Key of the Dict: present while the schedule is stopped; its value says since when and by whom."""
