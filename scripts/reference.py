@@ -101,7 +101,8 @@ def _prices() -> Iterator[str]:
     yield "| --- | --- | --- |"
     cycle = container_dollars_per_second((), cycle_cores, cycle_gib)
     more, day = MEMORY_GIB_DOLLARS_PER_SECOND, 23 * HOURS
-    yield f"| the cycle: {cycle_cores:g} core, {cycle_gib:g} GiB | ${cycle:.7f} | ${cycle * day:.2f} a day of 23 hours |"
+    what = f"the cycle: {cycle_cores:g} core, {cycle_gib:g} GiB"
+    yield f"| {what} | ${cycle:.7f} | ${cycle * day:.2f} a day of 23 hours |"
     yield f"| each GiB more that a larger bank needs | ${more:.8f} | ${more * day:.2f} a day |"
     for gpu in GPU_DOLLARS_PER_SECOND:
         dollars = container_dollars_per_second((gpu,), cores, gib)
@@ -183,7 +184,7 @@ def _exit_codes() -> Iterator[str]:
         yield f"| {code} | {meaning} |"
     yield ""
     yield "Failures that were foreseen are one line on standard error, which begins with `error: `. What nobody foresaw"
-    yield "is told in full, with code 1. `doctor` ends with 2 where it found errors, with `--strict` with 1 for warnings."
+    yield "is told in full, with code 1. `doctor` ends with 2 for errors, and with `--strict` with 1 for warnings."
     yield ""
     yield "| failure | code | what it means |"
     yield "| --- | --- | --- |"
@@ -200,9 +201,9 @@ def _tree(kind: type[QuickstartError], depth: int) -> Iterator[tuple[type[Quicks
 
 def _ledger() -> Iterator[str]:
     yield "An SQLite file, `ledger.sqlite`, one for each chain and wallet, in `networks/CHAIN/ADDRESS/` of the state"
-    yield "folder; on Modal on the volume `soma-ledger`. It is yours to read; only the holder of the wallet's lease writes."
-    yield "Amounts are whole shannons (1 SOMA = 10⁹); names that end in `_ms` are milliseconds, since 1970 or of a span;"
-    yield "ids, digests, checksums and addresses are 32 raw bytes."
+    yield "folder; on Modal on the volume `soma-ledger`. It is yours to read; only the holder of the wallet's lease"
+    yield "writes. Amounts are whole shannons (1 SOMA = 10⁹); names that end in `_ms` are milliseconds, since 1970 or"
+    yield "of a span; ids, digests, checksums and addresses are 32 raw bytes."
     yield ""
     yield f"Version {len(MIGRATIONS)} (`PRAGMA user_version`). Migrations are only appended; a newer file is refused."
     with TemporaryDirectory() as folder, closing(connect(Path(folder) / "ledger.sqlite")) as database:
