@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from quickstart import errors, submitter
+from quickstart import errors, submitter, training
 from quickstart.chain.protocol import NEWEST_PROTOCOL, PARAMETERS
 from quickstart.cli.completion import parsers
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
@@ -96,7 +96,6 @@ def _filled(path: Path, parts: dict[str, Iterable[str]]) -> str:
 
 def _prices() -> Iterator[str]:
     cycle_cores, cycle_gib = submitter.SUBMITTER_CORES, submitter.SUBMITTER_MEMORY_MIB[0] / 1024
-    cores, gib = submitter.SCORER_CORES, submitter.SCORER_MEMORY_GIB
     yield f"| at the list prices of {PRICES_OF} | a second | |"
     yield "| --- | --- | --- |"
     cycle = container_dollars_per_second((), cycle_cores, cycle_gib)
@@ -104,10 +103,15 @@ def _prices() -> Iterator[str]:
     what = f"the cycle: {cycle_cores:g} core, {cycle_gib:g} GiB"
     yield f"| {what} | ${cycle:.7f} | ${cycle * day:.2f} a day of 23 hours |"
     yield f"| each GiB more that a larger bank needs | ${more:.8f} | ${more * day:.2f} a day |"
-    for gpu in GPU_DOLLARS_PER_SECOND:
-        dollars = container_dollars_per_second((gpu,), cores, gib)
-        what = f"a scorer: {gpu}, {cores:g} cores, {gib:g} GiB"
-        yield f"| {what} | ${dollars:.6f} | ${dollars * HOURS:.2f} an hour of work |"
+    sizes = {
+        "a scorer": (submitter.SCORER_CORES, submitter.SCORER_MEMORY_GIB),
+        "training": (training.TRAINER_CORES, training.TRAINER_MEMORY_GIB),
+    }
+    for name, (cores, gib) in sizes.items():
+        for gpu in GPU_DOLLARS_PER_SECOND:
+            dollars = container_dollars_per_second((gpu,), cores, gib)
+            what = f"{name}: {gpu}, {cores:g} cores, {gib:g} GiB"
+            yield f"| {what} | ${dollars:.6f} | ${dollars * HOURS:.2f} an hour of work |"
     yield f"| a core of a CPU function | ${CPU_CORE_DOLLARS_PER_SECOND:.7f} | for minutes |"
 
 
