@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 OUT = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 COMMAND = "import sys; sys.argv[0] = {0!r}; from quickstart.cli.main import {0}; {0}()"
-DESK, PHONE = {"width": 1100, "height": 760}, {"width": 390, "height": 844}
+DESK, PHONE = {"width": 1000, "height": 680}, {"width": 390, "height": 844}
 
 SHOTS: tuple[tuple[str, str, Literal["light", "dark"], dict[str, int]], ...] = (
     ("overview-light", "", "light", DESK),
