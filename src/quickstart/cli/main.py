@@ -22,6 +22,7 @@ from quickstart.cli.arguments import (
     devnet_parser,
     doctor_parser,
     fetch_parser,
+    logs_parser,
     plan_parser,
     rebuild_parser,
     status_parser,
@@ -94,6 +95,11 @@ def plan() -> NoReturn:
 def doctor() -> NoReturn:
     """`uv run doctor`."""
     _end("doctor", "run_doctor", doctor_parser().parse_args())
+
+
+def logs() -> NoReturn:
+    """`uv run logs`."""
+    _end("logs", "run_logs", logs_parser().parse_args())
 
 
 def wallet() -> NoReturn:

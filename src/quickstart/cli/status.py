@@ -36,6 +36,7 @@ from quickstart.errors import EXIT_DONE, QuickstartError, SettingsError, StateEr
 from quickstart.ledger.ledger import Ledger
 from quickstart.modal_app.prices import container_dollars_per_second
 from quickstart.modal_app.workplace import TESTNET_RPC
+from quickstart.profiles import profiles, using
 from quickstart.settings import Settings, load_settings
 from quickstart.submission.alarms import now_ms
 from quickstart.submission.premises import Places
@@ -77,10 +78,7 @@ def run_status(arguments: argparse.Namespace) -> int:
         raise UsageError("--csv and --json exclude each other: leave one out")
     if arguments.rpc_url is not None:
         arguments.rpc_url = checked_url("rpc_url", arguments.rpc_url)
-    settings = load_settings()
-    state = arguments.state or settings.state
-    with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as copies:
-        document = _Asked(arguments, settings, state, Path(copies)).document()
+    document = _of_all_profiles(arguments) if arguments.all_profiles else _of_profile(arguments)
     if arguments.csv:
         _print_csv(document)
     elif arguments.json:
@@ -88,6 +86,37 @@ def run_status(arguments: argparse.Namespace) -> int:
     else:
         print_status(document)
     return EXIT_DONE
+
+
+def _of_profile(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The wallets of the chosen profile."""
+    settings = load_settings()
+    state = arguments.state or settings.state
+    with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as copies:
+        return _Asked(arguments, settings, state, Path(copies)).document()
+
+
+def _of_all_profiles(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The wallets of every profile, one after the other; what is wrong with one hides no other.
+
+    Raises:
+        UsageError: options that choose one, or nothing can be told of any.
+    """
+    if arguments.profile or arguments.state is not None:
+        raise UsageError("--all-profiles looks at all of them: leave --profile and --state out")
+    wallets: list[dict[str, Any]] = []
+    troubles: dict[str, UsageError] = {}
+    for profile in profiles():
+        try:
+            with using(profile):
+                found = _of_profile(arguments)["wallets"]
+        except UsageError as error:
+            troubles[profile.name] = error
+        else:
+            wallets += [{"profile": profile.name, **wallet} for wallet in found]
+    if not wallets:
+        raise next(iter(troubles.values()))
+    return {"wallets": wallets, "troubles": {name: str(error) for name, error in troubles.items()}}
 
 
 class _Asked:

@@ -25,9 +25,15 @@ def print_status(document: Mapping[str, Any]) -> None:
         print_money(wallet["money"])
         _print_books(wallet["accounts"])
         _print_alarms(wallet["health"])
+    for profile, trouble in document.get("troubles", {}).items():
+        print()
+        print_row("profile", profile or "(the plain one)")
+        print_row("", f"unknown: {trouble}")
 
 
 def _print_head(wallet: Mapping[str, Any]) -> None:
+    if profile := wallet.get("profile"):
+        print_row("profile", profile)
     clock = wallet["health"]["chain"]
     if clock["known"]:
         ends = clock["value"]["ends_ms"] - wallet["health"]["now_ms"]
