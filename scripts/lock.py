@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS: dict[str, tuple[str, ...]] = {
     "requirements.lock": ("--extra", "data"),
     "requirements-scorer.lock": ("--extra", "scorer"),
+    "requirements-dashboard.lock": ("--extra", "dashboard"),
 }
 EXPORT = (
     "uv",

@@ -19,7 +19,8 @@ def line_chart(title: str, across: str, up: str, lines: Mapping[str, Points]) ->
     x_axis, y_axis = _Axis.over(xs, LEFT, WIDTH - RIGHT), _Axis.over(ys, HEIGHT - BOTTOM, TOP)
     parts = _frame(title, across, up)
     for tick in x_axis.ticks():
-        parts.append(_text(x_axis.at(tick), HEIGHT - BOTTOM + 16, f"{tick:g}", "middle"))
+        label = f"{tick:.4g}" if abs(tick) < 1_000 else f"{tick:g}"
+        parts.append(_text(x_axis.at(tick), HEIGHT - BOTTOM + 16, label, "middle"))
     for tick in y_axis.ticks():
         parts.append(_line(LEFT, y_axis.at(tick), WIDTH - RIGHT, y_axis.at(tick), "#e0e0e0"))
         parts.append(_text(LEFT - 6, y_axis.at(tick) + 4, f"{tick:.3g}", "end"))
@@ -70,8 +71,8 @@ def scatter_chart(title: str, across: str, up: str, groups: Mapping[str, Points]
             f'fill-opacity="0.6"/>'
             for x, y in group
         ]
-    for number, name in enumerate(groups):
-        parts.append(_text(WIDTH - RIGHT - 4, TOP + 16 + 16 * number, name, "end", colours[name]))
+    for number, name in enumerate(reversed(list(groups))):
+        parts.append(_text(WIDTH - RIGHT - 4 - 90 * number, 20, name, "end", colours[name]))
     return _document(parts)
 
 

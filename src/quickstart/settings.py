@@ -39,6 +39,8 @@ STATE_NAME = "QUICKSTART_STATE"
 
 NO_FILTERS = "none"
 
+LEAST_PASSWORD = 12
+
 _R2_SUFFIX = ".r2.cloudflarestorage.com"
 _VERSION = re.compile(r"(?:protocol|architecture|sdk)-[0-9A-Za-z.+]+")
 _MORE_THAN_A_SHANNON = Decimal(1) / SHANNONS_PER_SOMA
@@ -49,6 +51,12 @@ def _check_key(value: SecretStr) -> SecretStr:
         parse_secret_key(value.get_secret_value())
     except KeyFormatError as error:
         raise ValueError(str(error)) from None
+    return value
+
+
+def _check_password(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < LEAST_PASSWORD:
+        raise ValueError(f"too short to be safe on the open network; it has {LEAST_PASSWORD} characters or more")
     return value
 
 
@@ -314,6 +322,12 @@ class Settings(BaseSettings):
         le=1_000,
         validation_alias="QUICKSTART_ALERT_HOURS",
         description="Hours without a filled target that make an alert; 0: never.",
+    )
+
+    dashboard_password: Annotated[SecretStr, AfterValidator(_check_password)] | None = Field(
+        default=None,
+        validation_alias="QUICKSTART_DASHBOARD_PASSWORD",
+        description="What a browser must give to see the dashboard; on Modal there is none without it.",
     )
 
     @property

@@ -7,17 +7,15 @@ Wiring only: what the functions do is in `quickstart.modal_app`.
 """
 
 import json
-import logging
 import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import modal
 
 from quickstart.errors import EXIT_USAGE, NetworkError, SettingsError, UsageError
-from quickstart.logs import hide_urls
 from quickstart.modal_app import images, names
 from quickstart.settings import load_settings
 from quickstart.units import GIB, HOURS, MINUTES
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from quickstart.modal_app.workplace import Shared, Workplace
 
 BANK, WEIGHTS, LEDGERS = Path("/soma-bank"), Path("/soma-weights"), Path("/soma-ledger")
+LOGS = Path("/soma-logs")
 SOURCES = BANK / "sources"
 """Folders that people upload: `modal volume put soma-bank FOLDER /sources/NAME`."""
 
@@ -68,7 +67,14 @@ app = modal.App(names.APP)
 bank_volume = modal.Volume.from_name(names.BANK_VOLUME, create_if_missing=True, version=2)
 weights_volume = modal.Volume.from_name(names.WEIGHTS_VOLUME, create_if_missing=True, version=2)
 ledger_volume = modal.Volume.from_name(names.LEDGER_VOLUME, create_if_missing=True, version=2)
+log_volume = modal.Volume.from_name(names.LOG_VOLUME, create_if_missing=True, version=2)
+"""Not for the scorers: what they have to tell comes back with their results."""
 state = modal.Dict.from_name(names.DICT, create_if_missing=True)
+WALLET_VOLUMES: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
+    str(BANK): bank_volume.with_mount_options(read_only=True),
+    str(LEDGERS): ledger_volume,
+    str(LOGS): log_volume,
+}
 secrets = modal.Secret.from_name(
     names.SECRETS, required_keys=["SOMA_SECRET_KEY", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]
 )
@@ -102,7 +108,7 @@ class Scorer:
         from quickstart.modal_app.scorer import ScoringPlace, Volumes
         from quickstart.scoring.engines import create_engine
 
-        _log_to_stdout()
+        _start_log()
         volumes = Volumes(BANK, WEIGHTS, bank_volume.reload, weights_volume.reload, bank_volume.commit)
         container = os.environ.get("MODAL_TASK_ID", "")
         with own_failures():
@@ -118,7 +124,7 @@ class Scorer:
     image=images.cpu,
     cpu=2.0,
     memory=4 * 1024,
-    volumes={str(WEIGHTS): weights_volume},
+    volumes={str(WEIGHTS): weights_volume, str(LOGS): log_volume},
     max_containers=2,
     timeout=int(1 * HOURS),
     retries=modal.Retries(max_retries=2, initial_delay=5.0),
@@ -127,7 +133,7 @@ def fetch_weights(message: dict[str, Any]) -> dict[str, Any]:
     """Downloads, checks and decrypts one model's weights into the volume."""
     from quickstart.modal_app.weights import put_weights
 
-    _log_to_stdout()
+    _start_log()
     return put_weights(message, _shared(WEIGHTS, weights_volume), WEIGHTS_BYTES)
 
 
@@ -137,7 +143,7 @@ def fetch_weights(message: dict[str, Any]) -> dict[str, Any]:
     secrets=[data_secret],
     cpu=1.0,
     memory=2 * 1024,
-    volumes={str(BANK): bank_volume},
+    volumes={str(BANK): bank_volume, str(LOGS): log_volume},
     max_containers=1,
     timeout=int(1 * HOURS),
     retries=modal.Retries(max_retries=2, initial_delay=5.0),
@@ -147,7 +153,7 @@ def cut_windows(message: dict[str, Any]) -> dict[str, Any]:
     library. What was cut before trouble came, or the time was over, is kept."""
     from quickstart.modal_app.cutting import cut
 
-    _log_to_stdout()
+    _start_log()
     return cut(message, _shared(BANK, bank_volume), SOURCES)
 
 
@@ -157,7 +163,7 @@ def cut_windows(message: dict[str, Any]) -> dict[str, Any]:
     secrets=[secrets, deployed],
     cpu=SUBMITTER_CORES,
     memory=SUBMITTER_MEMORY_MIB,
-    volumes={str(BANK): bank_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
+    volumes=WALLET_VOLUMES,
     schedule=modal.Cron(f"0 {names.FIRING_HOUR} * * *"),
     max_containers=1,
     single_use_containers=True,
@@ -170,7 +176,7 @@ def cycle(until_exhausted: bool = False) -> dict[str, Any]:
     from quickstart.modal_app.account import own_failures
     from quickstart.modal_app.cycle import run_cycle, told
 
-    _log_to_stdout()
+    _start_log()
     with own_failures():
         try:
             return run_cycle(_workplace(), until_exhausted=until_exhausted)
@@ -184,7 +190,7 @@ def cycle(until_exhausted: bool = False) -> dict[str, Any]:
     secrets=[secrets, deployed],
     cpu=SUBMITTER_CORES,
     memory=SUBMITTER_MEMORY_MIB,
-    volumes={str(BANK): bank_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
+    volumes=WALLET_VOLUMES,
     max_containers=1,
     single_use_containers=True,
     timeout=int(1 * HOURS),
@@ -194,7 +200,7 @@ def claim() -> dict[str, Any]:
     from quickstart.modal_app.account import own_failures
     from quickstart.modal_app.cycle import run_claim, told
 
-    _log_to_stdout()
+    _start_log()
     with own_failures():
         try:
             return run_claim(_workplace())
@@ -208,7 +214,7 @@ def claim() -> dict[str, Any]:
     secrets=[secrets, deployed],
     cpu=SUBMITTER_CORES,
     memory=SUBMITTER_MEMORY_MIB,
-    volumes={str(BANK): bank_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
+    volumes=WALLET_VOLUMES,
     max_containers=1,
     single_use_containers=True,
     timeout=int(1 * HOURS),
@@ -219,7 +225,7 @@ def upkeep(what: str, dry_run: bool = False) -> dict[str, Any]:
     from quickstart.modal_app.cycle import WALLET_NAMES, told
     from quickstart.modal_app.upkeep import run_upkeep
 
-    _log_to_stdout()
+    _start_log()
     with own_failures():
         try:
             return run_upkeep(_workplace(), load_settings(*WALLET_NAMES, env_file=None), what, dry_run=dry_run)
@@ -233,7 +239,7 @@ def upkeep(what: str, dry_run: bool = False) -> dict[str, Any]:
     secrets=[secrets, deployed],
     cpu=0.125,
     memory=512,
-    volumes={str(LEDGERS): ledger_volume},
+    volumes={str(LEDGERS): ledger_volume, str(LOGS): log_volume},
     schedule=modal.Cron("*/30 * * * *"),
     max_containers=1,
     timeout=int(10 * MINUTES),
@@ -244,7 +250,7 @@ def watch() -> dict[str, Any]:
     from quickstart.modal_app.cycle import WALLET_NAMES, told
     from quickstart.modal_app.watch import run_watch
 
-    _log_to_stdout()
+    _start_log()
     with own_failures():
         try:
             return run_watch(_workplace(), load_settings(*WALLET_NAMES, env_file=None))
@@ -308,6 +314,7 @@ def _gpu_dollars_billed(day: str) -> float:
     return gpu_dollars(rows, app.app_id)
 
 
-def _log_to_stdout() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
-    hide_urls()
+def _start_log() -> None:
+    from quickstart.modal_app.events import start_log
+
+    start_log(LOGS)

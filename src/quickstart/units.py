@@ -24,3 +24,17 @@ def format_soma(shannons: int) -> str:
 def basis_points(amount: int, rate_bps: int) -> int:
     """`amount` x `rate_bps` / 10,000, rounded down, as the chain does."""
     return amount * rate_bps // BPS
+
+
+def age(milliseconds: int | None) -> str:
+    """`5 min ago`; "never" for None."""
+    return "never" if milliseconds is None else f"{span(milliseconds)} ago"
+
+
+def span(milliseconds: int) -> str:
+    """A time in its largest fitting unit."""
+    seconds = milliseconds / 1000
+    for name, unit in (("days", DAYS), ("h", HOURS), ("min", MINUTES)):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"

@@ -1,5 +1,6 @@
 """Profiles, `--version` and completion: what every command has."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +12,8 @@ import pytest
 import quickstart
 from quickstart.cli.completion import commands, script
 from quickstart.errors import SettingsError
-from quickstart.profiles import MODAL_ENVIRONMENT, profile_named, profiles, using
+from quickstart.ledger.ledger import Ledger
+from quickstart.profiles import MODAL_ENVIRONMENT, PLAIN, profile_named, profiles, using
 from quickstart.settings import load_settings, raw_value
 
 SOURCE = Path(quickstart.__file__).parents[1]
@@ -29,6 +31,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file.chmod(0o600)
     (tmp_path / ".env.example").write_text("SOMA_SECRET_KEY=\n")
     return tmp_path
+
+
+def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command as a process, in the present folder."""
+    code = f"import sys; sys.argv[0] = {command!r}; from quickstart.cli.main import {command} as run; run()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 def key() -> str:
@@ -55,6 +69,24 @@ def test_a_folder_that_the_profile_names_is_its_own(folder: Path) -> None:
         assert load_settings().state == folder / "mine"
 
 
+def test_status_of_all_profiles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUICKSTART_STATE", str(folder / "state"))
+    (folder / ".env.third").write_text("QUICKSTART_LANES=0\n")
+    for name in KEYS:
+        with using(profile_named(name) if name else PLAIN):
+            wallet = load_settings().state / "networks" / "chain" / f"{len(name):064x}"
+            wallet.mkdir(parents=True)
+            Ledger(wallet / "ledger.sqlite").close()
+    done = run("status", "--all-profiles", "--local", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [(wallet["profile"], int(wallet["address"], 16)) for wallet in told["wallets"]] == [("", 0), ("second", 6)]
+    assert list(told["troubles"]) == ["third"] and "QUICKSTART_LANES" in told["troubles"]["third"]
+    shown = run("status", "--all-profiles", "--local").stdout
+    assert "second" in shown and "third" in shown and "QUICKSTART_LANES" in shown
+    assert "leave --profile" in run("status", "--all-profiles", "--profile", "second").stderr
+
+
 @pytest.mark.parametrize(
     ("name", "variables", "told"),
     [
@@ -76,16 +108,6 @@ def test_what_could_sign_for_another_wallet_is_refused(
 
 
 def test_the_option_reaches_a_command_and_the_version_is_told(folder: Path) -> None:
-    def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        code = f"import sys; sys.argv[0] = {command!r}; from quickstart.cli.main import {command} as run; run()"
-        return subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            env=os.environ | {"PYTHONPATH": str(SOURCE)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
     absent = run("plan", "--profile", "third")
     assert (absent.returncode, absent.stdout) == (2, "") and ".env.third" in absent.stderr
     assert "profiles/second" in run("status", "--profile", "second").stderr.replace("\n", "")

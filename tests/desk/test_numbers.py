@@ -212,8 +212,13 @@ def test_status_says_it_in_every_form(life: Life, desk: Desk) -> None:
     assert "exclude each other" in desk.say("status", *line, "--csv", "--json", code=2)
 
 
-def test_status_is_true_when_services_are_dead(life: Life, desk: Desk, tmp_path: Path) -> None:
+def test_status_is_true_when_services_are_dead(
+    life: Life, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dead = "http://127.0.0.1:1"
+    for name in ("S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "windows")
+    monkeypatch.setenv("S3_ENDPOINT_URL", dead)
     state = tmp_path / "state"
     shutil.copytree(life.state, state)
     (state / "desk.json").unlink(missing_ok=True)
@@ -223,6 +228,9 @@ def test_status_is_true_when_services_are_dead(life: Life, desk: Desk, tmp_path:
     chain = said["health"]["chain"]
     assert (chain["known"], chain["at_ms"]) == (False, None)
     assert dead in chain["trouble"]
+    bucket = said["health"]["bucket"]
+    assert (bucket["known"], bucket["at_ms"], bucket["value"]) == (False, None, None)
+    assert dead in bucket["trouble"]
     assert desk.wallet("--state", state, "--rpc-url", life.live.endpoints.rpc)["health"]["chain"]["known"]
     since = desk.wallet("--state", state, "--rpc-url", dead)["health"]["chain"]
     assert not since["known"] and 0 <= since["age_ms"] < 600_000

@@ -20,7 +20,7 @@ from quickstart.cli.status_text import age, span
 from quickstart.desk.accounts import Books, ChainAnswer, Costs, accounts
 from quickstart.desk.asking import begin, recall, remember, workplace_here
 from quickstart.desk.atlas import MOST_POINTS, atlas
-from quickstart.desk.health import Reading, next_firing_ms
+from quickstart.desk.health import Health, Reading, Signer, Workplace, next_firing_ms
 from quickstart.desk.modal_side import costs, workplace
 from quickstart.desk.review import NextDollar, Records, review
 from quickstart.errors import SettingsError, UnreachableError
@@ -170,6 +170,33 @@ def test_what_is_known_has_an_age_and_what_is_not_a_last_time() -> None:
         assert next_firing_ms(now) == firing * HOUR
     assert [span(ms) for ms in (900, 119_000, 150_000, 5 * HOUR, 3 * DAY)] == ["1 s", "119 s", "2 min", "5 h", "3 days"]
     assert (age(None), age(1_000)) == ("never", "1 s ago")
+
+
+@pytest.mark.parametrize(
+    ("here", "modal", "bucket", "who"),
+    [
+        (Workplace(), None, None, None),
+        (Workplace("submit here"), Workplace("fc-1 on Modal"), None, "submit here"),
+        (Workplace(), Workplace("fc-1 on Modal"), Signer("a laptop", 0, 9_000), "fc-1 on Modal"),
+        (Workplace(), None, Signer("a laptop", 0, 9_000), "a laptop"),
+        (Workplace(), None, Signer("a laptop that died", 0, -21_000), None),
+    ],
+)
+def test_who_signs_is_whoever_is_seen_alive(
+    here: Workplace, modal: Workplace | None, bucket: Signer | None, who: str | None
+) -> None:
+    silent: Reading[Any] = Reading("chain", None, None, "no answer")
+    health = Health(
+        now_ms=10_000,
+        here=Reading("lease", 10_000, here),
+        modal=None if modal is None else Reading("Modal", 10_000, modal),
+        bucket=Reading("bucket", 10_000, bucket),
+        chain=silent,
+        queue=silent,
+        alarms=silent,
+    )
+    assert health.at_work == who
+    assert set(health.sources) == {"here", "bucket", "chain", "queue", "alarms"} | ({"modal"} if modal else set())
 
 
 class Store(dict[str, Any]):

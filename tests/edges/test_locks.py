@@ -28,11 +28,13 @@ def test_the_locks_hold_hashes_and_no_host(lock: ModuleType) -> None:
         assert lock.flaw((ROOT / name).read_text(encoding="utf-8")) is None
 
 
-def test_the_base_lock_is_light_and_the_scorers_has_torch(lock: ModuleType) -> None:
-    base, scorer = (names((ROOT / name).read_text(encoding="utf-8")) for name in lock.LOCKS)
+def test_the_base_lock_is_light_and_the_others_have_what_is_theirs(lock: ModuleType) -> None:
+    base, scorer, page = (names((ROOT / name).read_text(encoding="utf-8")) for name in lock.LOCKS)
     assert {"soma-sdk", "boto3", "numpy", "pydantic-settings"} <= base < scorer
     assert not {"torch", "pytest", "moto", "quickstart"} & base
     assert {"torch", "datasets"} <= scorer
+    assert {"soma-sdk", "fastapi", "uvicorn", "jinja2"} <= page
+    assert not {"torch", "pytest", "moto", "playwright"} & page and "fastapi" not in base
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The lease in a bucket: leases of several machines before one S3 server, and a service that ignores conditions."""
 
+import time
 from collections.abc import Iterator
 
 import boto3
@@ -11,7 +12,7 @@ from quickstart.chain.shared_lease import SharedLease
 from quickstart.errors import HeldElsewhereError, LeaseHeldError, NetworkError, SettingsError
 from quickstart.settings import S3Settings
 from quickstart.submission.premises import Places
-from quickstart.submission.s3_lease import S3LeaseStore, bucket_lease
+from quickstart.submission.s3_lease import S3LeaseStore, bucket_holder, bucket_lease
 
 KEY = "leases/chain/wallet"
 
@@ -78,8 +79,13 @@ def test_a_machine_s_second_process_is_refused_by_the_file_and_others_by_the_buc
         with pytest.raises(HeldElsewhereError):
             bucket_lease(settings(endpoint), there, "claim").__enter__()
         assert first.held()
+    assert bucket_holder(settings(endpoint), there) is None
     with bucket_lease(settings(endpoint), there, "claim") as next_one:
         assert next_one.held()
+        found = bucket_holder(settings(endpoint), here)
+        assert found is not None
+        assert found[0].command == "claim"
+        assert abs(found[1] - time.time() * 1000) < 60_000
 
 
 def test_a_service_without_conditional_writes_is_refused() -> None:

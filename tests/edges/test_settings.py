@@ -109,6 +109,7 @@ def test_what_is_malformed_and_what_is_missing_are_named_together(monkeypatch: p
         ("QUICKSTART_RPC_URL", "http://a b", "begins with http:// or https://"),
         ("QUICKSTART_RPC_URL", "http://user:SECRET@host", "a URL with a user or password"),
         ("S3_BUCKET", "s3://windows", "a name only"),
+        ("QUICKSTART_DASHBOARD_PASSWORD", "elevenSECRE", "12 characters or more"),
         ("QUICKSTART_LANES", "0", "greater than or equal to 1"),
         ("QUICKSTART_LANES", "65", "less than or equal to 64"),
         ("QUICKSTART_LANES", "8.5", "integer"),
@@ -191,7 +192,8 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = f"{settings!r} {settings} {settings.s3!r} {settings.model_dump()} {settings.model_dump_json()}"
     assert KEY not in shown and "SECRET" not in shown
     secret = {row.name for row in settings_table() if row.secret}
-    assert secret == {"SOMA_SECRET_KEY", "HF_TOKEN", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"}
+    keys = {"SOMA_SECRET_KEY", "HF_TOKEN", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"}
+    assert secret == keys | {"QUICKSTART_DASHBOARD_PASSWORD"}
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\0", codec="utf-8"), min_size=8, max_size=60))

@@ -101,7 +101,7 @@ def test_a_dry_run_of_submit_and_claim(tmp_path: Path, called: set[str]) -> None
 
 
 def test_every_command_that_could_send_has_a_dry_run() -> None:
-    reading = {"status_parser", "devnet_parser", "plan_parser", "fetch_parser", "completion_parser", "doctor_parser"}
+    reading = {f"{name}_parser" for name in ("status", "devnet", "plan", "fetch", "completion", "doctor", "logs")}
     parsers = {name for name in vars(arguments) if name.endswith("_parser")}
     for name in parsers - reading:
         assert "--dry-run" in getattr(arguments, name)().format_help(), name

@@ -93,6 +93,21 @@ def test_a_refused_intent_frees_its_target_and_coins(ledger: Ledger) -> None:
     assert ledger.counts(IntentKind.SUBMIT) == {IntentStatus.REFUSED: 1, IntentStatus.PENDING: 1}
 
 
+def test_refused_bytes_may_be_pending_again_and_others_may_not(ledger: Ledger) -> None:
+    """The same coin, target and window make the same transaction, whose digest is its name."""
+    ledger.record(intent("t1", "target", coin("a", 5)))
+    with pytest.raises(ConflictError):
+        ledger.record(intent("t1", "target", coin("a", 5)))
+    ledger.refuse(name("t1"), "nothing was sent", 20)
+    again = intent("t1", "target", coin("a", 5), epoch=4, created_ms=30, details={"bond": 1})
+    ledger.record(again)
+    assert ledger.pending() == (again,)
+    settle(ledger, "t1", IntentStatus.FAILED)
+    with pytest.raises(ConflictError):
+        ledger.record(intent("t1", "target", coin("b", 7)))
+    ledger.record(intent("t2", "target", coin("b", 7)))  # what conflicted took no coin
+
+
 def test_a_conflict_records_nothing(ledger: Ledger) -> None:
     ledger.record(intent("t1", None, coin("a")))
     with pytest.raises(ConflictError):

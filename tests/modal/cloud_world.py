@@ -5,7 +5,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,9 @@ PATIENCE_SECONDS = 180.0
 SCORER = f"{names.SCORER}.*"
 WINDOWS, SHARDS, MODELS = 32, 8, 2
 BONDS = 30
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+"""The scorers' image allows two: those of two containers would mostly wait for one another here."""
+
 CAP = {"QUICKSTART_BOND_CAP": "0.002"}
 """Room for thirty bonds at a time."""
 
@@ -175,7 +178,9 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, settings: dict[str, str] | None = None, **devnet: Any) -> Iterator[World]:
+def world(
+    folder: Path, settings: dict[str, str] | None = None, *, threads: Mapping[str, str] = ONE_THREAD, **devnet: Any
+) -> Iterator[World]:
     """All of it with the app deployed. Afterwards: no bug of the stand-in, nothing imported from the checkout."""
     with ExitStack() as stack:
         chain = Chain(**devnet)
@@ -204,9 +209,7 @@ def world(folder: Path, settings: dict[str, str] | None = None, **devnet: Any) -
         }
         both = {names.SECRETS: secrets, names.DATA_SECRET: {"HF_TOKEN": "token"}}
         standin = stack.enter_context(
-            FakeModal(
-                folder, project=PROJECT, secrets=both, idle_seconds=30.0, container_environment={"OMP_NUM_THREADS": "1"}
-            )
+            FakeModal(folder, project=PROJECT, secrets=both, idle_seconds=30.0, container_environment=threads)
         )
         it = World(chain, standin, S3Settings("windows", "id", "secret", endpoint, f"{endpoint}/windows"))
         it.deploy()

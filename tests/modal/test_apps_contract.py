@@ -136,14 +136,15 @@ def test_each_function_has_the_volumes_it_needs(app: dict[str, Any]) -> None:
         name: {(volume["name"], volume["read_only"]) for volume in function["volumes"]}
         for name, function in app["functions"].items()
     }
+    logs = (names.LOG_VOLUME, False)
     assert volumes == {
         f"{names.SCORER}.*": {(names.BANK_VOLUME, False), (names.WEIGHTS_VOLUME, True)},
-        names.WEIGHTS: {(names.WEIGHTS_VOLUME, False)},
-        names.WINDOWS: {(names.BANK_VOLUME, False)},
-        names.SUBMITTER: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False)},
-        names.CLAIM: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False)},
-        names.UPKEEP: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False)},
-        names.WATCH: {(names.LEDGER_VOLUME, False)},
+        names.WEIGHTS: {(names.WEIGHTS_VOLUME, False), logs},
+        names.WINDOWS: {(names.BANK_VOLUME, False), logs},
+        names.SUBMITTER: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False), logs},
+        names.CLAIM: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False), logs},
+        names.UPKEEP: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False), logs},
+        names.WATCH: {(names.LEDGER_VOLUME, False), logs},
     }
     assert {volume["version"] for f in app["functions"].values() for volume in f["volumes"]} == {2}
 

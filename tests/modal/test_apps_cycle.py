@@ -50,6 +50,13 @@ def test_the_ledger_on_the_volume_is_one_whole_file(day: Day) -> None:
     assert ledger.endswith("/ledger.sqlite")
 
 
+def test_what_the_cycle_logged_is_kept_and_shown_without_secrets(day: Day, tmp_path: Path) -> None:
+    done = run(day.world.standin, "logs", "--json", folder=tmp_path)
+    events = json.loads(done.out)["events"]
+    assert any(event["logger"].startswith("quickstart.") for event in events), done
+    assert SECRET_KEY not in done.out and all(event["place"] for event in events)
+
+
 def test_nothing_is_left_in_flight_and_the_day_costs_what_containers_reported(day: Day) -> None:
     code = """
 keys = [key for key in state.keys() if key.startswith(("gpu-call/", "running", "request/"))]

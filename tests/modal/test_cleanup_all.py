@@ -111,7 +111,6 @@ def test_a_list_then_a_yes(everything: Everything, tmp_path: Path) -> None:
     assert (everything.on_modal(), everything.objects()) == before
     refused(cleanup("--yes"), "--all")
     refused(cleanup("--all", "--network", "devnet"), "--network")
-    refused(cleanup(), "--local")
 
     done = cleanup("--all", "--yes", "--json")
     assert done.code == 0, done.err

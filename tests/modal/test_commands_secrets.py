@@ -12,10 +12,10 @@ from command_runs import Finished, refused, run
 from fakemodal import FakeModal
 from modal import exception
 
-from quickstart.cli.secrets import OF_THIS_MACHINE
+from quickstart.cli.secrets import KEY_NAME, OF_THIS_MACHINE, PASSWORD_NAME
 from quickstart.errors import NetworkError, SettingsError, UnreachableError, UsageError
 from quickstart.modal_app.account import modal_errors
-from quickstart.modal_app.names import DATA_SECRET, SECRETS
+from quickstart.modal_app.names import DASHBOARD_SECRET, DATA_SECRET, SECRETS
 from quickstart.settings import settings_table
 
 VALUES = {
@@ -27,6 +27,7 @@ VALUES = {
     "S3_ENDPOINT_URL": "https://canary-account.r2.cloudflarestorage.com",
     "S3_PUBLIC_URL": "https://canary-public.example",
     "QUICKSTART_BOND_CAP": "12.5",
+    "QUICKSTART_DASHBOARD_PASSWORD": "canary-password",
     "QUICKSTART_SOURCE": "/canary/folder",
 }
 CANARIES = ("5ec2e7", "canary")
@@ -67,8 +68,13 @@ def test_everything_is_pushed_once_and_twice_and_a_changed_value_changes(standin
     first = run(standin, "create-secrets", folder=tmp_path)
     assert (first.code, first.err) == (0, "")
     of_the_cloud = {name: value for name, value in VALUES.items() if name != "QUICKSTART_SOURCE"}
-    assert held(standin) == {SECRETS: of_the_cloud, DATA_SECRET: {"HF_TOKEN": VALUES["HF_TOKEN"]}}
-    for name in (SECRETS, DATA_SECRET, *of_the_cloud):
+    page = {PASSWORD_NAME: of_the_cloud.pop(PASSWORD_NAME)}
+    assert held(standin) == {
+        SECRETS: of_the_cloud,
+        DATA_SECRET: {"HF_TOKEN": VALUES["HF_TOKEN"]},
+        DASHBOARD_SECRET: page,
+    }
+    for name in (SECRETS, DATA_SECRET, DASHBOARD_SECRET, *page, *of_the_cloud):
         assert name in first.out
     ids = set(standin.workspace.secrets)
 
@@ -96,6 +102,7 @@ def test_without_a_token_for_data_the_second_secret_is_there_and_empty(standin: 
     assert done.code == 0
     assert held(standin)[DATA_SECRET] == {}
     assert "HF_TOKEN is not set" in done.out
+    assert KEY_NAME not in held(standin)[DASHBOARD_SECRET]
 
 
 def test_all_problems_are_named_at_once_and_nothing_is_sent(standin: FakeModal, tmp_path: Path) -> None:
@@ -170,5 +177,5 @@ def test_every_variable_of_a_container_is_in_the_secret(standin: FakeModal, tmp_
     dotenv(tmp_path, VALUES)
     run(standin, "create-secrets", folder=tmp_path)
     (keys,) = (set(s.values) for s in standin.workspace.secrets.values() if s.name == SECRETS)
-    assert keys == {row.name for row in settings_table()} - OF_THIS_MACHINE
+    assert keys == {row.name for row in settings_table()} - OF_THIS_MACHINE - {PASSWORD_NAME}
     assert "SOMA_SECRET_KEY" not in os.environ, "a test that reads this machine's key proves nothing"

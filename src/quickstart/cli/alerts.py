@@ -22,7 +22,6 @@ from quickstart.cli.rendering import print_dry_action, print_json, print_row
 from quickstart.cli.shared_devnet import served_by_other
 from quickstart.cli.state import open_state
 from quickstart.cli.status import modal_answer
-from quickstart.cli.status_text import age
 from quickstart.desk.accounts import Costs
 from quickstart.desk.asking import ask_nodes, begin
 from quickstart.desk.modal_side import ModalAnswer
@@ -34,10 +33,12 @@ from quickstart.errors import (
     UnreachableError,
     UsageError,
 )
+from quickstart.ledger.wallet_files import wallet_files
 from quickstart.modal_app.watch import DEPLOYED
 from quickstart.modal_app.workplace import TESTNET_RPC
 from quickstart.settings import Settings, load_settings, remedy
 from quickstart.submission.alarms import now_ms
+from quickstart.units import age
 
 NO_CHANNEL = "no channel is set: QUICKSTART_ALERT_WEBHOOK, or QUICKSTART_ALERT_MAIL_TO and QUICKSTART_ALERT_SMTP"
 
@@ -102,7 +103,9 @@ class _Eyes:
             seen = Deployment(DEPLOYED, missing=missing)
         judgements = [judge_deployment(at_ms, seen, journal.armed_ms, inside=False)]
         alive = seen is not None and seen.tells and not judgements[0].alerts
-        ledger, costs = self._ledger(answer, alive=alive)
+        # Where Modal is silent, what is deployed may have filled what the ledger here knows nothing of.
+        unknown = answer is None and journal.armed_ms is not None and not self.arguments.local
+        ledger, costs = (None, None) if unknown else self._ledger(answer, alive=alive)
         if ledger is not None:
             stopped = place is not None and place.stopped is not None and ledger.is_relative_to(self.copies)
             look = wallet_look(self.settings, ledger, self._node_of(ledger), costs, stopped=stopped)
@@ -128,11 +131,11 @@ class _Eyes:
     def _ledger(self, answer: ModalAnswer | None, *, alive: bool) -> tuple[Path | None, Costs | None]:
         """The wallet's ledger that changed last, with what its GPUs cost; none if it is Modal's, and watched there."""
         key = self.settings.secret_key
-        address = "*" if key is None else Wallet.parse(key.get_secret_value()).address.hex()
-        here = {path: _changed_ms(path) for path in (self.state / "networks").glob(f"*/{address}/ledger.sqlite")}
-        there = (
-            {} if answer is None else {one.path: one.at_ms for one in answer.ledgers if one.path.match(f"{address}/*")}
-        )
+        address = None if key is None else Wallet.parse(key.get_secret_value()).address.hex()
+        here = {one.path: _changed_ms(one.path) for one in wallet_files(self.state) if address in (None, one.address)}
+        there = {
+            one.path: one.at_ms for one in (answer.ledgers if answer else ()) if address in (None, one.path.parent.name)
+        }
         both = here | there
         if not both:
             return None, None

@@ -16,6 +16,7 @@ NO_RIVALRY = {"rivals": None, "rival_poll": None, "fault": None}
 
 NETWORKS = ("devnet", "localnet")
 ENGINES = ("auto", "numpy", "torch")
+LOG_LEVELS = ("info", "warning", "error", "critical")
 WALLET_ACTIONS = ("new", "import", "show", "sweep", "backup", "restore")
 SHELLS = ("bash", "zsh", "fish")
 
@@ -155,6 +156,7 @@ def status_parser() -> CommandParser:
     )
     add("--local", action="store_true", help="ask neither Modal nor a node: what the state folder says")
     add("--rpc-url", metavar="URL", help="the node to ask (also QUICKSTART_RPC_URL)")
+    add("--all-profiles", action="store_true", help="the wallets of .env and of every .env.NAME")
     add_state_argument(parser)
     add_output_arguments(parser)
     return parser
@@ -179,6 +181,17 @@ def doctor_parser() -> CommandParser:
     parser.add_argument("--fix", action="store_true", help="mend what can be mended without losing or sending anything")
     parser.add_argument("--strict", action="store_true", help="exit code 1 with warnings too")
     add_state_argument(parser)
+    add_output_arguments(parser)
+    return parser
+
+
+def logs_parser() -> CommandParser:
+    parser = CommandParser("logs", "What the deployment on Modal has said; kept for 30 days, without secrets.")
+    add = parser.add_argument
+    add("--since", metavar="WHEN", default="1d", help="30m, 6h, 2d ago, or a time like 2026-11-22T18:00 (default 1d)")
+    add("--level", choices=LOG_LEVELS, default="info", help="this level and above (default info)")
+    add("--grep", metavar="TEXT", help="only what holds these words")
+    add("--limit", type=whole(1, 10**6), default=1000, metavar="N", help="the last N of them (default 1000)")
     add_output_arguments(parser)
     return parser
 

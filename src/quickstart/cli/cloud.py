@@ -16,6 +16,7 @@ from quickstart.modal_app.names import (
     APP,
     CLAIM,
     CLAIMING,
+    DASHBOARD_MODULE,
     DICT,
     DISARMED,
     GPU_CALLS,
@@ -26,6 +27,7 @@ from quickstart.modal_app.names import (
     TENDING,
     UPKEEP,
 )
+from quickstart.settings import load_settings
 
 if TYPE_CHECKING:
     import modal
@@ -77,9 +79,10 @@ def run_deploy(arguments: argparse.Namespace) -> int:
     """
     import modal
 
+    modules = (*MODULES, *([DASHBOARD_MODULE] if load_settings().dashboard_password else []))
     deployed = []
     with modal_errors():
-        for name in MODULES:
+        for name in modules:
             app: modal.App = import_module(name).app
             if arguments.dry_run:
                 pass

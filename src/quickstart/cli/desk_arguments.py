@@ -13,6 +13,7 @@ from quickstart.cli.arguments import (
 )
 
 ALERT_ACTIONS = ("show", "check", "test")
+MOST_PORT = 65535
 
 
 def review_parser() -> CommandParser:
@@ -68,4 +69,18 @@ def alerts_parser() -> CommandParser:
     add_dry_run_argument(parser, "show what stands, and what a test would be sent by; send nothing")
     add_state_argument(parser)
     add_output_arguments(parser)
+    return parser
+
+
+def dashboard_parser() -> CommandParser:
+    parser = CommandParser(
+        "dashboard",
+        "Serve a page on this machine: money, health, submissions, epochs, plots, alarms of all wallets of the state "
+        "folder. It only reads. On Modal, `uv run deploy` deploys one if QUICKSTART_DASHBOARD_PASSWORD is set.",
+    )
+    add = parser.add_argument
+    add("--port", type=whole(0, MOST_PORT), default=8642, metavar="N", help="on 127.0.0.1 (default 8642, 0: any)")
+    add("--rpc-url", metavar="URL", help="the node to ask (also QUICKSTART_RPC_URL)")
+    add_state_argument(parser)
+    add("--verbose", action="store_true", help="tell what happens, on standard error")
     return parser

@@ -22,6 +22,7 @@ from quickstart.cli.arguments import (
     devnet_parser,
     doctor_parser,
     fetch_parser,
+    logs_parser,
     plan_parser,
     rebuild_parser,
     status_parser,
@@ -29,7 +30,13 @@ from quickstart.cli.arguments import (
     submit_parser,
     wallet_parser,
 )
-from quickstart.cli.desk_arguments import alerts_parser, board_parser, review_parser, validators_parser
+from quickstart.cli.desk_arguments import (
+    alerts_parser,
+    board_parser,
+    dashboard_parser,
+    review_parser,
+    validators_parser,
+)
 from quickstart.cli.model_arguments import niches_parser, publish_parser, reveal_parser, train_parser
 from quickstart.cli.stopping import INTERRUPTED
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
@@ -86,6 +93,11 @@ def alerts() -> NoReturn:
     _end("alerts", "run_alerts", alerts_parser().parse_args())
 
 
+def dashboard() -> NoReturn:
+    """`uv run dashboard`."""
+    _end("dashboard", "run_dashboard", dashboard_parser().parse_args())
+
+
 def plan() -> NoReturn:
     """`uv run plan`."""
     _end("planning", "run_plan", plan_parser().parse_args())
@@ -94,6 +106,11 @@ def plan() -> NoReturn:
 def doctor() -> NoReturn:
     """`uv run doctor`."""
     _end("doctor", "run_doctor", doctor_parser().parse_args())
+
+
+def logs() -> NoReturn:
+    """`uv run logs`."""
+    _end("logs", "run_logs", logs_parser().parse_args())
 
 
 def wallet() -> NoReturn:

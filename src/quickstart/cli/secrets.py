@@ -1,4 +1,4 @@
-"""`create-secrets`: what `.env` says becomes two secrets on Modal. Names are printed, values never."""
+"""`create-secrets`: what `.env` says becomes three secrets on Modal. Names are printed, values never."""
 
 import argparse
 from decimal import Decimal
@@ -11,7 +11,7 @@ from quickstart.cli.rendering import print_dry_action, print_json
 from quickstart.data.sources import is_of_this_machine
 from quickstart.errors import EXIT_DONE
 from quickstart.modal_app.account import modal_errors
-from quickstart.modal_app.names import DATA_SECRET, SECRETS
+from quickstart.modal_app.names import DASHBOARD_SECRET, DATA_SECRET, SECRETS
 from quickstart.settings import Settings, load_settings, publishing_names, settings_table
 
 if TYPE_CHECKING:
@@ -20,20 +20,33 @@ if TYPE_CHECKING:
 KEY_NAME = "SOMA_SECRET_KEY"
 DATA_NAMES = ("HF_TOKEN", "HF_ENDPOINT", "QUICKSTART_SWH_ENDPOINT")
 
+PASSWORD_NAME = "QUICKSTART_DASHBOARD_PASSWORD"
+DASHBOARD_NAMES = (PASSWORD_NAME, "QUICKSTART_RPC_URL", "QUICKSTART_GPU")
+
 SOURCE_NAME = "QUICKSTART_SOURCE"
 OF_THIS_MACHINE = frozenset({"QUICKSTART_STATE"})
 """Folders of the machine that `.env` lies on; they mean nothing in a container, and nor does a source that is one."""
 
 
+WITHOUT = {
+    DATA_SECRET: "empty (HF_TOKEN is not set: data that asks for no token is used)",
+    DASHBOARD_SECRET: f"empty ({PASSWORD_NAME} is not set: no dashboard is deployed)",
+}
+
+
 def run_create_secrets(arguments: argparse.Namespace) -> int:
-    """Checks everything, then creates or updates both secrets.
+    """Checks everything, then creates or updates the secrets.
 
     Raises:
         SettingsError: something in `.env` is missing or malformed (all of it is named), or Modal knows no token.
     """
     settings = load_settings(KEY_NAME, *publishing_names())
     values = secret_values(settings)
-    wanted = {SECRETS: values, DATA_SECRET: {name: values[name] for name in DATA_NAMES}}
+    wanted = {
+        SECRETS: {name: value for name, value in values.items() if name != PASSWORD_NAME},
+        DATA_SECRET: {name: values[name] for name in DATA_NAMES},
+        DASHBOARD_SECRET: {name: values[name] for name in DASHBOARD_NAMES},
+    }
     named = {name: sorted(key for key, value in content.items() if value) for name, content in wanted.items()}
     if arguments.dry_run:
         said = "; ".join(f"would push {name}: {', '.join(keys) or 'empty'}" for name, keys in named.items())
@@ -47,7 +60,7 @@ def run_create_secrets(arguments: argparse.Namespace) -> int:
         print_json(document)
         return EXIT_DONE
     for name, keys in document["secrets"].items():
-        print(f"{name:<13} {', '.join(keys) or 'empty (HF_TOKEN is not set: data that asks for no token is used)'}")
+        print(f"{name:<14} {', '.join(keys) or WITHOUT[name]}")
     print("containers that start from now on read these values; run `uv run deploy` next")
     return EXIT_DONE
 

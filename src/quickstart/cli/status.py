@@ -7,27 +7,40 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from quickstart.chain.keys import Wallet
+from quickstart.chain.lease import Holder
 from quickstart.cli.networks import checked_url
 from quickstart.cli.rendering import print_json
 from quickstart.cli.shared_devnet import served_by_other
 from quickstart.cli.state import ledgers_of
 from quickstart.cli.status_text import print_status
 from quickstart.desk.accounts import Accounts, Books, ChainAnswer, Costs, accounts
-from quickstart.desk.asking import Answer, ask_chain, ask_nodes, begin, recall, remember, workplace_here
-from quickstart.desk.health import EpochClock, Health, Reading, Workplace, open_alarms, queue_of
+from quickstart.desk.asking import (
+    Answer,
+    ask_chain,
+    ask_nodes,
+    begin,
+    clock_reading,
+    recall,
+    remember,
+    workplace_here,
+)
+from quickstart.desk.health import Health, Reading, Signer, Workplace, open_alarms, queue_of
 from quickstart.desk.modal_side import ModalAnswer, ask_modal
 from quickstart.errors import EXIT_DONE, QuickstartError, SettingsError, StateError, UsageError
 from quickstart.ledger.ledger import Ledger
-from quickstart.modal_app.account import has_ended
 from quickstart.modal_app.prices import container_dollars_per_second
 from quickstart.modal_app.workplace import TESTNET_RPC
+from quickstart.profiles import profiles, using
 from quickstart.settings import Settings, load_settings
 from quickstart.submission.alarms import now_ms
 from quickstart.submission.premises import Places
+from quickstart.submission.s3_lease import bucket_holder
 from quickstart.submission.summary import submissions, summary
 
 HERE, MODAL = "this machine", "Modal"
@@ -65,10 +78,7 @@ def run_status(arguments: argparse.Namespace) -> int:
         raise UsageError("--csv and --json exclude each other: leave one out")
     if arguments.rpc_url is not None:
         arguments.rpc_url = checked_url("rpc_url", arguments.rpc_url)
-    settings = load_settings()
-    state = arguments.state or settings.state
-    with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as copies:
-        document = _Asked(arguments, settings, state, Path(copies)).document()
+    document = _of_all_profiles(arguments) if arguments.all_profiles else _of_profile(arguments)
     if arguments.csv:
         _print_csv(document)
     elif arguments.json:
@@ -76,6 +86,37 @@ def run_status(arguments: argparse.Namespace) -> int:
     else:
         print_status(document)
     return EXIT_DONE
+
+
+def _of_profile(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The wallets of the chosen profile."""
+    settings = load_settings()
+    state = arguments.state or settings.state
+    with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as copies:
+        return _Asked(arguments, settings, state, Path(copies)).document()
+
+
+def _of_all_profiles(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The wallets of every profile, one after the other; what is wrong with one hides no other.
+
+    Raises:
+        UsageError: options that choose one, or nothing can be told of any.
+    """
+    if arguments.profile or arguments.state is not None:
+        raise UsageError("--all-profiles looks at all of them: leave --profile and --state out")
+    wallets: list[dict[str, Any]] = []
+    troubles: dict[str, UsageError] = {}
+    for profile in profiles():
+        try:
+            with using(profile):
+                found = _of_profile(arguments)["wallets"]
+        except UsageError as error:
+            troubles[profile.name] = error
+        else:
+            wallets += [{"profile": profile.name, **wallet} for wallet in found]
+    if not wallets:
+        raise next(iter(troubles.values()))
+    return {"wallets": wallets, "troubles": {name: str(error) for name, error in troubles.items()}}
 
 
 class _Asked:
@@ -87,6 +128,7 @@ class _Asked:
         self._now = now_ms()
         self._before = recall(state)
         self._answered: dict[str, int] = {}
+        self._leases = {} if arguments.local else self._ask_bucket(settings)
         ask = None if arguments.local or arguments.state is not None else begin(lambda: modal_answer(settings, copies))
         self._modal: ModalAnswer | None = None
         self._modal_trouble: str | None = None
@@ -107,6 +149,28 @@ class _Asked:
             if required:
                 raise
             return []
+
+    def _ask_bucket(self, settings: Settings) -> dict[str, Callable[[], tuple[Holder, int] | None]]:
+        """Asks for the leases of the configured wallet on every chain of the state folder; by chain."""
+        if settings.s3 is None or settings.secret_key is None:
+            return {}
+        bucket, wallet = settings.s3, Wallet.parse(settings.secret_key.get_secret_value())
+        roots = self._state.glob(f"networks/*/{wallet.address.hex()}")
+        return {root.parent.name: begin(partial(bucket_holder, bucket, Places(root))) for root in roots}
+
+    def _bucket(self, place: _Place) -> Reading[Signer] | None:
+        ask = self._leases.get(place.chain)
+        if ask is None or place.name != HERE:
+            return None
+        try:
+            found = ask()
+        except QuickstartError as error:
+            return Reading("bucket", self._before.get("bucket"), None, str(error))
+        self._answered["bucket"] = self._now
+        if found is None:
+            return Reading("bucket", self._now)
+        holder, renewed_ms = found
+        return Reading("bucket", self._now, Signer(holder.describe(), int(holder.since * 1000), renewed_ms))
 
     def _nodes(self, settings: Settings) -> list[str]:
         devnet = served_by_other(self._state / "devnet")
@@ -197,14 +261,10 @@ class _Asked:
             modal = Reading("Modal", self._now, self._modal.workplace)
         elif self._modal_trouble is not None:
             modal = Reading("Modal", self._before.get("modal"), None, self._modal_trouble)
-        clock: Reading[EpochClock]
-        if (value := chain.value) is not None:
-            ends_ms = value.epoch_start_ms + value.parameters.epoch_duration_ms
-            clock = Reading("chain", self._now, EpochClock(value.epoch, ends_ms))
-        else:
-            clock = Reading("chain", self._before.get(f"chain/{place.chain}"), None, chain.trouble)
+        clock = clock_reading(chain, self._now, self._before.get(f"chain/{place.chain}"))
         unread: Reading[Any] = Reading("ledger", None, None, trouble)
-        return Health(self._now, Reading("lease", self._now, here), modal, clock, queue or unread, alarms or unread)
+        lease = Reading("lease", self._now, here)
+        return Health(self._now, lease, modal, self._bucket(place), clock, queue or unread, alarms or unread)
 
 
 def modal_answer(settings: Settings, copies: Path) -> ModalAnswer:
@@ -212,7 +272,7 @@ def modal_answer(settings: Settings, copies: Path) -> ModalAnswer:
     from quickstart.submitter import SCORER_CORES, SCORER_MEMORY_GIB
 
     dollars = container_dollars_per_second(settings.gpus, SCORER_CORES, SCORER_MEMORY_GIB)
-    return ask_modal(copies, now_ms(), dollars, has_ended)
+    return ask_modal(copies, now_ms(), dollars)
 
 
 def _accounts_document(money: Accounts) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quickstart.cli.rendering import print_epochs, print_money, print_row, print_table, print_targets, soma
-from quickstart.units import DAYS, HOURS, MINUTES, format_soma
+from quickstart.units import age, format_soma, span
 
 ACCOUNT_COLUMNS = ("epoch", "fills", "earned", "fees", "net", "to come", "GPU", "SOMA/$")
 
@@ -25,23 +25,15 @@ def print_status(document: Mapping[str, Any]) -> None:
         print_money(wallet["money"])
         _print_books(wallet["accounts"])
         _print_alarms(wallet["health"])
-
-
-def age(milliseconds: int | None) -> str:
-    """`5 min ago`; "never" for None."""
-    return "never" if milliseconds is None else f"{span(milliseconds)} ago"
-
-
-def span(milliseconds: int) -> str:
-    """A time in its largest fitting unit."""
-    seconds = milliseconds / 1000
-    for name, unit in (("days", DAYS), ("h", HOURS), ("min", MINUTES)):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s"
+    for profile, trouble in document.get("troubles", {}).items():
+        print()
+        print_row("profile", profile or "(the plain one)")
+        print_row("", f"unknown: {trouble}")
 
 
 def _print_head(wallet: Mapping[str, Any]) -> None:
+    if profile := wallet.get("profile"):
+        print_row("profile", profile)
     clock = wallet["health"]["chain"]
     if clock["known"]:
         ends = clock["value"]["ends_ms"] - wallet["health"]["now_ms"]
@@ -68,11 +60,20 @@ def _print_health(health: Mapping[str, Any], *, running: str | None) -> None:
     if "modal" in health:
         modal = health["modal"]
         print_row("Modal", " ".join(_modal(modal["value"], health["now_ms"])) if modal["known"] else _unknown(modal))
+    if "bucket" in health:
+        print_row("bucket", _bucket(health["bucket"], health["now_ms"]))
     if health["queue"]["known"]:
         queue, text = health["queue"]["value"], ""
         if queue["oldest_ms"] is not None:
             text = f", the oldest signed {age(max(0, health['now_ms'] - queue['oldest_ms']))}"
         print_row("queue", f"{queue['pending']} outcomes to find out{text}; {queue['open_fills']} fills to claim")
+
+
+def _bucket(reading: Mapping[str, Any], now_ms: int) -> str:
+    signer = reading["value"]
+    if signer is None:
+        return "its lease on this wallet is free" if reading["known"] else _unknown(reading)
+    return f"its lease is held by {signer['who']}, renewed {age(max(0, now_ms - signer['renewed_ms']))}"
 
 
 def _modal(place: Mapping[str, Any], now_ms: int) -> Iterator[str]:

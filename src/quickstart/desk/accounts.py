@@ -31,9 +31,7 @@ class Books:
 
     @classmethod
     def of(cls, ledger: Ledger) -> "Books":
-        return cls(
-            ledger.latest_epoch(), ledger.fill_sums(), ledger.movements(), sum(copy.size for copy in ledger.published())
-        )
+        return cls(ledger.latest_epoch(), ledger.fill_sums(), ledger.movements(), ledger.published_bytes())
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,13 @@ from quickstart.chain.identity import service_info
 from quickstart.chain.ids import Id32
 from quickstart.chain.lease import holder, live_holder
 from quickstart.desk.accounts import ChainAnswer
-from quickstart.desk.health import Workplace
+from quickstart.desk.health import EpochClock, Reading, Workplace
 from quickstart.errors import QuickstartError, UnreachableError
 from quickstart.submission.premises import chain_folder
 from quickstart.units import SECONDS
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 CHAIN_SECONDS = 10 * SECONDS
 MODAL_SECONDS = 15 * SECONDS
@@ -65,6 +66,24 @@ async def ask_chain(url: str, owner: Id32) -> Answer[ChainAnswer]:
     except QuickstartError as error:
         return Answer(None, str(error))
     return Answer(ChainAnswer(epoch.number, epoch.start_ms, epoch.parameters, balance, fills))
+
+
+async def ask_wallets(urls: Iterable[str], wallets: Mapping[K, tuple[str, Id32]]) -> dict[K, Answer[ChainAnswer]]:
+    """What these nodes say of wallets, each given as the name its chain is filed under and its address."""
+    served, troubles = await ask_nodes(urls)
+    silence = "; ".join(troubles) or "no node of this chain was asked: name one with --rpc-url"
+    return {
+        key: await ask_chain(served[chain], owner) if chain in served else Answer(None, silence)
+        for key, (chain, owner) in wallets.items()
+    }
+
+
+def clock_reading(answer: Answer[ChainAnswer], now_ms: int, last_ms: int | None) -> Reading[EpochClock]:
+    """What a chain's answer of now says of its epoch; `last_ms`: when it last answered, if it did not."""
+    if (value := answer.value) is None:
+        return Reading("chain", last_ms, None, answer.trouble)
+    ends_ms = value.epoch_start_ms + value.parameters.epoch_duration_ms
+    return Reading("chain", now_ms, EpochClock(value.epoch, ends_ms))
 
 
 def workplace_here(lease: Path) -> Workplace:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from quickstart.chain.shared_lease import TTL_SECONDS
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import Alarm, FillState
 from quickstart.modal_app.names import FIRING_HOUR
@@ -53,6 +54,19 @@ class Workplace:
 
 
 @dataclass(frozen=True, slots=True)
+class Signer:
+    """Who holds the wallet's lease in the bucket, where all machines look, since when; last renewed at `renewed_ms`."""
+
+    who: str
+    since_ms: int
+    renewed_ms: int
+
+    def is_alive(self, now_ms: int) -> bool:
+        """Whether it has renewed as a living one does; else its lease is over, or ends soon."""
+        return now_ms - self.renewed_ms <= TTL_SECONDS * 1000
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """What waits: transactions whose outcome is not known (the oldest signed at `oldest_ms`), fills not yet claimed."""
 
@@ -71,11 +85,14 @@ class EpochClock:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """All of it for one wallet. `modal` is None where nothing of it was asked for."""
+    """All of it for one wallet. `modal` and `bucket` are None where nothing of them was asked for; a `bucket` whose
+    lease is free has no value.
+    """
 
     now_ms: int
     here: Reading[Workplace]
     modal: Reading[Workplace] | None
+    bucket: Reading[Signer] | None
     chain: Reading[EpochClock]
     queue: Reading[Queue]
     alarms: Reading[tuple[Alarm, ...]]
@@ -83,7 +100,7 @@ class Health:
     @property
     def sources(self) -> Mapping[str, Reading[object]]:
         """Every source by its part here."""
-        parts = {name: getattr(self, name) for name in ("here", "modal", "chain", "queue", "alarms")}
+        parts = {name: getattr(self, name) for name in ("here", "modal", "bucket", "chain", "queue", "alarms")}
         return {name: part for name, part in parts.items() if part is not None}
 
     @property
@@ -92,7 +109,8 @@ class Health:
         for place in (self.here, self.modal):
             if place is not None and place.value is not None and place.value.at_work:
                 return place.value.at_work
-        return None
+        signer = self.bucket.value if self.bucket is not None else None
+        return signer.who if signer is not None and signer.is_alive(self.now_ms) else None
 
 
 def queue_of(ledger: Ledger) -> Queue:

@@ -1,6 +1,6 @@
 """What Modal has of ours, read and never changed: is a cycle at work, what GPUs cost, copies of the ledgers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from quickstart.desk.accounts import Costs
 from quickstart.desk.health import Workplace, next_firing_ms
-from quickstart.modal_app.account import modal_errors
+from quickstart.modal_app.account import has_ended, modal_errors
 from quickstart.modal_app.names import (
     DICT,
     DISARMED,
@@ -46,9 +46,7 @@ class ModalAnswer:
     tells: bool = False
 
 
-def ask_modal(
-    folder: Path, now_ms: int, dollars_per_second: float, has_ended: "Callable[[modal.FunctionCall[Any]], bool]"
-) -> ModalAnswer:
+def ask_modal(folder: Path, now_ms: int, dollars_per_second: float) -> ModalAnswer:
     """Asks Modal, and copies the ledgers into `folder`, laid out as in a state folder.
 
     Raises:

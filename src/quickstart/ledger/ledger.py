@@ -29,7 +29,7 @@ from quickstart.ledger.records import (
     Timing,
     Unfilled,
 )
-from quickstart.ledger.schema import connect
+from quickstart.ledger.schema import connect, connect_read_only
 
 T = TypeVar("T")
 
@@ -41,12 +41,14 @@ class ConflictError(Exception):
 class Ledger:
     """One SQLite file. Methods are synchronous and safe to call from any thread; each is one commit unless grouped.
 
+    `read_only`: for a file that is there; shows it as it was at one moment, whoever writes meanwhile.
+
     Raises (from every method): StateError when the disk is full or the file damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._database = connect(path)
+        self._database = connect_read_only(path) if read_only else connect(path)
         self._lock = threading.RLock()
         self._depth = 0
         self._kept: dict[tuple[Any, ...], list[sqlite3.Row]] = {}
@@ -240,20 +242,19 @@ class Ledger:
 
     def fees(self, epoch: int) -> int:
         """Shannons of fees paid in one epoch, a day of the network."""
-        query = "SELECT COALESCE(-SUM(amount), 0) AS fees FROM movements WHERE item GLOB 'fee_*' AND epoch = ?"
+        query = "SELECT COALESCE(-SUM(amount), 0) AS fees FROM movement_sums WHERE item GLOB 'fee_*' AND epoch = ?"
         return int(self._figures(query, epoch)[0]["fees"])
 
     def totals(self) -> Mapping[str, int]:
         """Shannons by item; their sum is what the wallet must hold on the chain."""
-        rows = self._rows("SELECT item, SUM(amount) AS total FROM movements GROUP BY item ORDER BY item")
+        rows = self._rows("SELECT item, SUM(amount) AS total FROM movement_sums GROUP BY item ORDER BY item")
         return {row["item"]: row["total"] for row in rows}
 
     def movements(self) -> Mapping[int, Mapping[str, int]]:
         """Shannons by epoch and item; over all epochs they are `totals`."""
-        rows = self._rows("SELECT epoch, item, SUM(amount) AS total FROM movements GROUP BY epoch, item")
         found: dict[int, dict[str, int]] = {}
-        for row in rows:
-            found.setdefault(row["epoch"], {})[row["item"]] = row["total"]
+        for row in self._rows("SELECT * FROM movement_sums ORDER BY epoch, item"):
+            found.setdefault(row["epoch"], {})[row["item"]] = row["amount"]
         return found
 
     # -- fills
@@ -276,9 +277,7 @@ class Ledger:
 
     def fill_sums(self) -> tuple[FillSum, ...]:
         """All fills, counted by epoch, state, reward and bond."""
-        rows = self._rows(
-            "SELECT epoch, state, reward, bond, COUNT(*) AS count FROM fills GROUP BY epoch, state, reward, bond"
-        )
+        rows = self._rows("SELECT epoch, state, reward, bond, number AS count FROM fill_sums WHERE number > 0")
         return tuple(FillSum(**{**dict(row), "state": FillState(row["state"])}) for row in rows)
 
     def add_timing(self, timing: Timing) -> None:
@@ -308,7 +307,7 @@ class Ledger:
 
     def fill_counts(self) -> Mapping[FillState, int]:
         """All our fills by what became of them."""
-        rows = self._figures("SELECT state, COUNT(*) AS number FROM fills GROUP BY state")
+        rows = self._figures("SELECT state, SUM(number) AS number FROM fill_sums GROUP BY state HAVING SUM(number) > 0")
         return {FillState(row["state"]): row["number"] for row in rows}
 
     def distinct_windows(self, since_epoch: int = 0) -> int:
@@ -318,7 +317,7 @@ class Ledger:
 
     def bond_outstanding(self) -> int:
         """Shannons locked in fills that are not claimed yet."""
-        query = "SELECT COALESCE(SUM(bond), 0) AS bond FROM fills WHERE state = 'filled'"
+        query = "SELECT COALESCE(SUM(bond * number), 0) AS bond FROM fill_sums WHERE state = 'filled'"
         return int(self._figures(query)[0]["bond"])
 
     def counts(self, kind: IntentKind) -> Mapping[IntentStatus, int]:
@@ -353,15 +352,9 @@ class Ledger:
 
     def latest_epoch(self) -> int:
         """The latest epoch anything of ours happened in or was reported for; 0 for an empty ledger."""
-        query = """
-            SELECT MAX(epoch) AS epoch FROM (
-                SELECT epoch FROM epochs
-                UNION ALL SELECT epoch FROM movements
-                UNION ALL SELECT epoch FROM fills
-                UNION ALL SELECT COALESCE(executed_epoch, epoch) FROM intents
-            )
-        """
-        return int(self._rows(query)[0]["epoch"] or 0)
+        places = ["epochs", "movement_sums", "fills", *(f"intents WHERE kind = '{kind}'" for kind in IntentKind)]
+        latest = " UNION ALL ".join(f"SELECT MAX(epoch) AS epoch FROM {place}" for place in places)
+        return int(self._rows(f"SELECT MAX(epoch) AS epoch FROM ({latest})")[0]["epoch"] or 0)
 
     def publish(self, published: Published) -> None:
         with self._transaction() as database:
@@ -373,6 +366,10 @@ class Ledger:
     def published(self) -> tuple[Published, ...]:
         """Every public copy that was made, by window and address."""
         return tuple(Published(**dict(row)) for row in self._rows("SELECT * FROM published ORDER BY window, url"))
+
+    def published_bytes(self) -> int:
+        """The size of all public copies together."""
+        return int(self._rows("SELECT COALESCE(SUM(size), 0) AS size FROM published")[0]["size"])
 
     def forget_published(self, windows: Iterable[Id32]) -> None:
         with self._transaction() as database:
@@ -444,6 +441,10 @@ class Ledger:
         return json.loads(rows[0]["outlook"]) if rows else None
 
     # -- plumbing
+
+    def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """What a query finds, for questions of other modules of this folder."""
+        return self._rows(query, *values)
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with self._lock:

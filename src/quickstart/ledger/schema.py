@@ -165,6 +165,49 @@ MIGRATIONS: tuple[str, ...] = (
     DROP INDEX fills_by_epoch;
     CREATE INDEX movement_sums ON movements (epoch, item, amount);
     """,
+    # What is asked for many times a second must not read every row there ever was: sums, kept by the database itself.
+    # (A trigger's statements take the conflict clause of the statement that fired it, so these do without upserts.)
+    """
+    DROP INDEX movement_sums;
+    DROP INDEX fill_sums;
+    DROP INDEX bonds_by_state;
+    DROP INDEX fees_by_epoch;
+    CREATE INDEX fills_by_epoch ON fills (epoch);
+
+    CREATE TABLE movement_sums (
+        epoch INTEGER NOT NULL,
+        item TEXT NOT NULL,
+        amount INTEGER NOT NULL,
+        PRIMARY KEY (epoch, item)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO movement_sums SELECT epoch, item, SUM(amount) FROM movements GROUP BY epoch, item;
+    CREATE TRIGGER movement_added AFTER INSERT ON movements BEGIN
+        INSERT OR IGNORE INTO movement_sums VALUES (new.epoch, new.item, 0);
+        UPDATE movement_sums SET amount = amount + new.amount WHERE epoch = new.epoch AND item = new.item;
+    END;
+
+    CREATE TABLE fill_sums (
+        epoch INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        reward INTEGER NOT NULL,
+        bond INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        PRIMARY KEY (epoch, state, reward, bond)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO fill_sums SELECT epoch, state, reward, bond, COUNT(*) FROM fills GROUP BY 1, 2, 3, 4;
+    CREATE TRIGGER fill_added AFTER INSERT ON fills BEGIN
+        INSERT OR IGNORE INTO fill_sums VALUES (new.epoch, new.state, new.reward, new.bond, 0);
+        UPDATE fill_sums SET number = number + 1
+            WHERE epoch = new.epoch AND state = new.state AND reward = new.reward AND bond = new.bond;
+    END;
+    CREATE TRIGGER fill_changed AFTER UPDATE OF state ON fills BEGIN
+        UPDATE fill_sums SET number = number - 1
+            WHERE epoch = old.epoch AND state = old.state AND reward = old.reward AND bond = old.bond;
+        INSERT OR IGNORE INTO fill_sums VALUES (new.epoch, new.state, new.reward, new.bond, 0);
+        UPDATE fill_sums SET number = number + 1
+            WHERE epoch = new.epoch AND state = new.state AND reward = new.reward AND bond = new.bond;
+    END;
+    """,
 )
 
 
@@ -190,9 +233,34 @@ def connect(path: Path) -> sqlite3.Connection:
         raise _cannot_be_opened(path, error) from error
     if version > len(MIGRATIONS):
         database.close()
+        raise _too_new(path, version)
+    return database
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Opens a ledger that is there to read it as it is at this moment: what others write afterwards does not show.
+
+    Raises:
+        StateError: there is none, it is damaged, or it is of another version.
+    """
+    try:
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        database = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+    except sqlite3.DatabaseError as error:
+        raise _cannot_be_read(path, error) from error
+    try:
+        database.execute("BEGIN")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        database.close()
+        raise _cannot_be_read(path, error) from error
+    if version != len(MIGRATIONS):
+        database.close()
+        if version > len(MIGRATIONS):
+            raise _too_new(path, version)
         raise StateError(
             f"the ledger {path} is of version {version}, this program knows {len(MIGRATIONS)}; "
-            "update the program, or set QUICKSTART_STATE to another folder"
+            "`uv run status` brings it up to date"
         )
     return database
 
@@ -216,6 +284,17 @@ def _migrate(database: sqlite3.Connection) -> int:
     for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
         database.executescript(f"BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;")
     return max(int(version), len(MIGRATIONS))
+
+
+def _too_new(path: Path, version: int) -> StateError:
+    return StateError(
+        f"the ledger {path} is of version {version}, this program knows {len(MIGRATIONS)}; "
+        "update the program, or set QUICKSTART_STATE to another folder"
+    )
+
+
+def _cannot_be_read(path: Path, error: Exception) -> StateError:
+    return StateError(f"the ledger {path} cannot be read ({error}); mend its permissions or restore a copy")
 
 
 def _cannot_be_opened(path: Path, error: Exception) -> StateError:

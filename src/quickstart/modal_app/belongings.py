@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from quickstart.modal_app import names
 
-VOLUMES = (names.BANK_VOLUME, names.WEIGHTS_VOLUME, names.LEDGER_VOLUME)
-SECRETS = (names.SECRETS, names.DATA_SECRET)
+VOLUMES = (names.BANK_VOLUME, names.WEIGHTS_VOLUME, names.LEDGER_VOLUME, names.LOG_VOLUME)
+SECRETS = (names.SECRETS, names.DATA_SECRET, names.DASHBOARD_SECRET)
 DICTS = (names.DICT,)
-APPS = (names.APP,)
+APPS = (names.DASHBOARD_APP, names.APP)
 
 
 @dataclass(frozen=True, slots=True)

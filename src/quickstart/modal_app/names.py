@@ -29,9 +29,18 @@ SECRETS = "soma-secrets"
 DATA_SECRET = "soma-data"
 """The Hugging Face token only, for functions that read data and must not hold the wallet's key."""
 
+DASHBOARD_APP = "soma-dashboard"
+DASHBOARD = "page"
+"""The page: an app of its own, and its only function."""
+
+DASHBOARD_SECRET = "soma-dashboard"
+"""The page's password, and which node to ask; no key."""
+
 BANK_VOLUME = "soma-bank"
 WEIGHTS_VOLUME = "soma-weights"
 LEDGER_VOLUME = "soma-ledger"
+LOG_VOLUME = "soma-logs"
+"""What our containers log, for `uv run logs`."""
 
 DISARMED = "disarmed"
 """Key of the Dict: present while the schedule is stopped; its value says since when and by whom."""
@@ -53,6 +62,9 @@ WATCHED = "watched"
 
 MODULES = ("quickstart.submitter",)
 """What `uv run deploy` deploys: the variable `app` of each."""
+
+DASHBOARD_MODULE = "quickstart.dashboard.modal_page"
+"""Deployed too where the page has a password."""
 
 STARTED = "started"
 """Key of the Dict: the function call id of the last cycle that a command started; it may wait for a container."""

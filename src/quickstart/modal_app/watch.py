@@ -20,6 +20,7 @@ from quickstart.chain.keys import Wallet
 from quickstart.desk.asking import ask_nodes
 from quickstart.desk.health import Workplace as Place
 from quickstart.desk.modal_side import costs, workplace
+from quickstart.ledger.wallet_files import wallet_files
 from quickstart.modal_app.account import described
 from quickstart.modal_app.names import WATCHED
 from quickstart.modal_app.ownership import at_work
@@ -109,10 +110,9 @@ class _Look:
         """A copy of the wallet's ledger that changed last, with its time: no file of the volume stays open."""
         assert self.settings.secret_key is not None  # WALLET_NAMES
         address = Wallet.parse(self.settings.secret_key.get_secret_value()).address.hex()
-        found = list(self.on.ledgers.folder.glob(f"networks/*/{address}/ledger.sqlite"))
-        if not found:
+        newest = next((one.path for one in wallet_files(self.on.ledgers.folder) if one.address == address), None)
+        if newest is None:
             return None
-        newest = max(found, key=lambda path: path.stat().st_mtime_ns)
         copy = self.folder / newest.relative_to(self.on.ledgers.folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(newest, copy)

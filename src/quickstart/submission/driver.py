@@ -306,8 +306,10 @@ class Driver:
         gone = [target for target in unfilled if target.fate is Fate.LOST or target.open_ms is not None][:MOST_TAKERS]
         if self._stopping or self._reader.is_away:
             return
+        told: list[Unfilled] = []
         with suppress(TimeoutError, QuickstartError):  # a review can do without; the next epoch cannot wait
             async with asyncio.timeout(TAKERS_SECONDS):
                 for target in gone:
-                    told = taken(target, await self._reader.target(target.target_id))
-                    self._writer.ledger.note_unfilled([told])
+                    contents = await self._reader.target(target.target_id)
+                    told.append(taken(target, contents))
+        self._writer.ledger.note_unfilled(told)

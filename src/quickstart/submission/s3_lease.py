@@ -6,9 +6,9 @@ notice of them would let two processes sign: that is found out first, with an ob
 
 from typing import TYPE_CHECKING
 
-from quickstart.chain.lease import FileLease, Lease
+from quickstart.chain.lease import FileLease, Holder, Lease
 from quickstart.chain.outcomes import TransferProblem, s3_failure
-from quickstart.chain.shared_lease import AllOf, SharedLease
+from quickstart.chain.shared_lease import AllOf, Record, SharedLease
 from quickstart.errors import NetworkError, SettingsError
 from quickstart.settings import S3Settings
 from quickstart.submission.s3_storage import bucket_error, s3_client
@@ -44,13 +44,22 @@ class S3LeaseStore:
         self._client.close()
 
     def read(self, key: str) -> tuple[bytes, str] | None:
+        found = self._get(key)
+        return None if found is None else found[:2]
+
+    def written(self, key: str) -> tuple[bytes, int] | None:
+        """The value, and when it was written by the bucket's clock, ms since 1970."""
+        found = self._get(key)
+        return None if found is None else (found[0], found[2])
+
+    def _get(self, key: str) -> tuple[bytes, str, int] | None:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             found = self._client.get_object(Bucket=self._settings.bucket, Key=key)
             value = found["Body"].read()
             self._forbidden = False
-            return value, found["ETag"]
+            return value, found["ETag"], int(found["LastModified"].timestamp() * 1000)
         except (BotoCoreError, ClientError) as error:
             failure = s3_failure(error)
             # Without the right to list, a missing object reads as forbidden; the write will tell.
@@ -115,6 +124,21 @@ def bucket_lease(settings: S3Settings, places: "Places", command: str) -> Lease:
     store = S3LeaseStore(settings)
     key = lease_key(places)
     return AllOf(FileLease(places.lease, command), SharedLease(store, key, command, close=store.close))
+
+
+def bucket_holder(settings: S3Settings, places: "Places") -> tuple[Holder, int] | None:
+    """Who holds the bucket's lease, if anybody does, and when it was last renewed, ms since 1970; takes nothing.
+
+    Raises:
+        SettingsError, NetworkError: the bucket does not tell.
+    """
+    store = S3LeaseStore(settings)
+    try:
+        found = store.written(lease_key(places))
+    finally:
+        store.close()
+    holder = None if found is None else Record.decode(found[0]).holder
+    return None if found is None or holder is None else (holder, found[1])
 
 
 def lease_key(places: "Places") -> str:

@@ -73,4 +73,4 @@ def spend_stays_below_its_caps(scale: int, seed: int) -> Findings:
     }
 
 
-PROMISES = (Promise(8, "spend never passes the cap", spend_stays_below_its_caps, short=0, long=40),)
+PROMISES = (Promise(8, "spend never passes the cap", spend_stays_below_its_caps, short=0, long=20),)

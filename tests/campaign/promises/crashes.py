@@ -170,6 +170,6 @@ def _child(order: RunOrder) -> int | None:
 
 TEXT = "a crash at any point loses nothing"
 PROMISES = (
-    Promise(2, TEXT + " (simulated)", power_cut_at_every_point, short=1, long=10),
+    Promise(2, TEXT + " (simulated)", power_cut_at_every_point, short=1, long=6),
     Promise(2, TEXT, killed_at_every_point, short=5, long=len(POINTS)),
 )

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+import psutil
 
 from tests.campaign.registry import Findings, Promise
 from tests.campaign.simulation import scratch_folder
@@ -74,14 +75,11 @@ def _found(lost: int, times: int, figures: dict[str, object]) -> Findings:
 
 def _sample(pid: int) -> tuple[float, int] | None:
     """Resident MB and open files of a process; None once it has gone."""
-    process = Path("/proc") / str(pid)
     try:
-        status = (process / "status").read_text()
-        files = sum(1 for _ in (process / "fd").iterdir())
-    except OSError:
+        process = psutil.Process(pid)
+        return process.memory_info().rss / 2**20, process.num_fds()
+    except psutil.Error:
         return None
-    resident = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
-    return (int(resident[0]) / 1024, files) if resident else None
 
 
 PROMISES = (Promise(5, "every claim is true (a served network under load)", many_hits, short=0, long=2_000),)

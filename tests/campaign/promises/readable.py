@@ -37,7 +37,7 @@ ALARM_WITHIN = 15 * MINUTE
 MENDED_AFTER = 10 * MINUTE
 """How long after the alarm a person has mended the host."""
 
-PATIENT_SECONDS = 0.05
+PATIENT_SECONDS = 0.1
 
 FAULTS = ("403", "404", "429", "503", "truncated", "wrong bytes", "down", "slow", "redirect", "lost", "damaged")
 """The last two are of the bucket, not of its host: it lacks the object, or has another, and we put it back."""
@@ -239,4 +239,4 @@ def data_is_readable(scale: int, seed: int) -> Findings:
     return {"done": done, "times": found["faults"], "lost": found["lost"], "figures": figures}
 
 
-PROMISES = (Promise(6, "data is readable", data_is_readable, short=0, long=10),)
+PROMISES = (Promise(6, "data is readable", data_is_readable, short=0, long=6),)

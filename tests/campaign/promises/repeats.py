@@ -28,4 +28,4 @@ def same_seed_same_run(scale: int, seed: int) -> Findings:
     return {"done": done, "times": scale, "lost": lost, "figures": {"events compared": events}}
 
 
-PROMISES = (Promise(15, "same seed, same run", same_seed_same_run, short=3, long=60),)
+PROMISES = (Promise(15, "same seed, same run", same_seed_same_run, short=3, long=40),)
