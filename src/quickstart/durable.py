@@ -1,8 +1,10 @@
 """Files that a crash leaves whole or not at all: written aside, flushed to the disk, renamed. Loads nothing heavy."""
 
 import os
+import shutil
 import tempfile
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,10 +41,15 @@ def write_durably(path: Path, data: bytes) -> None:
     Raises:
         OSError: as it came; what was at `path` before is there still.
     """
+    copy_durably(path, BytesIO(data))
+
+
+def copy_durably(path: Path, content: BinaryIO) -> None:
+    """The same with the rest of an open file, which is never in memory as a whole."""
     handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            shutil.copyfileobj(content, file)
             _flush(file)
         Path(name).replace(path)
     except OSError:

@@ -324,6 +324,28 @@ class Settings(BaseSettings):
         description="Hours without a filled target that make an alert; 0: never.",
     )
 
+    training_dollars_per_day: Annotated[Decimal, AfterValidator(_check_dollars)] = Field(
+        default=Decimal(0),
+        validation_alias="QUICKSTART_TRAINING_DOLLARS_PER_DAY",
+        description="Most dollars a day for training a model on Modal, estimated; 0 trains none by itself.",
+    )
+    training_steps: int = Field(
+        default=1_000,
+        ge=1,
+        le=10_000_000,
+        validation_alias="QUICKSTART_TRAINING_STEPS",
+        description="Steps after which what trains by itself publishes a model, if it has become better.",
+    )
+    training_gpu: Annotated[str, AfterValidator(_check_gpus)] = Field(
+        default="H100,A100-80GB",
+        validation_alias="QUICKSTART_TRAINING_GPU",
+        description="GPU types to train on, the first that is free is taken. Read when deploying.",
+    )
+    model_stake: Soma = Field(
+        default=Decimal(0),
+        validation_alias="QUICKSTART_MODEL_STAKE",
+        description="SOMA that what trains by itself stakes on a first model; 0 leaves that to `uv run publish`.",
+    )
     dashboard_password: Annotated[SecretStr, AfterValidator(_check_password)] | None = Field(
         default=None,
         validation_alias="QUICKSTART_DASHBOARD_PASSWORD",
@@ -344,6 +366,15 @@ class Settings(BaseSettings):
     def gpus(self) -> tuple[str, ...]:
         """GPU types in the order of preference."""
         return tuple(self.gpu.split(","))
+
+    @property
+    def training_gpus(self) -> tuple[str, ...]:
+        """GPU types for training in the order of preference."""
+        return tuple(self.training_gpu.split(","))
+
+    @property
+    def model_stake_shannons(self) -> int:
+        return int(self.model_stake * SHANNONS_PER_SOMA)
 
     @property
     def bond_cap_shannons(self) -> int:

@@ -49,7 +49,7 @@ class Shell:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "TMPDIR") if name in os.environ}
         # One thread for linear algebra: the machine that runs these may have few cores.
         self.environment = {**kept, "HOME": str(self.folder), "OPENBLAS_NUM_THREADS": "1", **self.environment}
 

@@ -50,7 +50,7 @@ def test_what_training_leaves(life: Finished, home: Path) -> None:
     folder = home / "training"
     assert {path.name for path in folder.iterdir()} == {
         *("model.safetensors", "embedding.npy", "evaluation.json", "metrics.jsonl", "loss.svg", "kinds.svg"),
-        "checkpoints",
+        *("checkpoints", "architecture.json"),
     }
     evaluation = json.loads((folder / "evaluation.json").read_text())
     assert sum(kind["windows"] for kind in evaluation["kinds"]) == 8
@@ -85,9 +85,16 @@ def test_publishing_again_needs_update_and_a_dry_run_signs_nothing(life: Finishe
     assert (dry.code, dry.err) == (0, "")
     assert "can be lost: the fees" in dry.out
     assert len(transactions_on_chain(home)) == before
-    updated = shell.run(*line, "--update", "--json")
+    updated = shell.run(*line, "--update", "--compound", 50, "--json")
     assert (updated.code, updated.err) == (0, "")
     committed = updated.document()["committed"]
+    assert updated.document()["added_stake_shannons"] == life.document()["run"]["books"]["items"]["reward_model"] // 2
+    before = len(transactions_on_chain(home))
+    for dry_run in (("reveal",), ("train", *QUICK)):
+        would = shell.run(*dry_run, "--network", "devnet", "--state", home, "--dry-run", "--json")
+        assert (would.code, would.document()["dry_run"]) == (0, True) if dry_run == ("reveal",) else would.code == 2
+    assert "is revealed in the next" in would.err
+    assert len(transactions_on_chain(home)) == before
     shown = shell.run("reveal", "--network", "devnet", "--state", home, "--json")
     assert (shown.code, shown.err) == (0, "")
     (one,) = shown.document()["commitments"]
@@ -118,6 +125,17 @@ def test_training_without_a_network(shell: Shell, tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()] == [
         *range(1, 5)
     ]
+    would = shell.run(*line, *short, "--steps", 9, "--dry-run")
+    assert (would.code, would.err) == (0, "") and "would train 9 steps, 9 windows" in would.out
+    for rpc_url in ("nonsense", "http://127.0.0.1:9"):
+        refused = shell.run(*line, *short, "--steps", 9, "--rpc-url", rpc_url)
+        assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1), refused.err
+    with shell.started(*line, *short, "--steps", 5000, "--json") as endless:
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        endless.until(lambda: len(metrics.read_text().splitlines()) > 4)
+        stopped = endless.interrupt()
+    assert (stopped.code, stopped.document()["interrupted"], stopped.document()["steps"]) == (1, True, 5000)
+    assert stopped.document()["step"] > 4 and stopped.document()["training_loss"] > 0
     other = shell.run(*line, *short, "--steps", 4, "--seed", 9)
     assert other.code == 2
     assert "another seed" in other.err

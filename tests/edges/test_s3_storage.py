@@ -1,7 +1,9 @@
 """The bucket: uploads once, public, with and without access lists; every error names what to correct."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import boto3
 import httpx
@@ -10,6 +12,7 @@ from loopback import Answer, Seen, before
 from moto.server import ThreadedMotoServer
 
 from quickstart.chain.ids import blake2b_256
+from quickstart.chain.transactions import Manifest
 from quickstart.errors import EXIT_USAGE, NetworkError, QuickstartError, SettingsError, UnreachableError
 from quickstart.settings import S3Settings
 from quickstart.submission.s3_storage import S3Storage
@@ -140,6 +143,51 @@ def test_threads_share_one_storage(moto: str, bucket: str) -> None:
         urls = list(pool.map(lambda data: storage.put(data, blake2b_256(data)), windows))
     assert len(set(urls)) == 24
     storage.close()
+
+
+PART = 5 * 1024 * 1024
+"""The smallest part that a bucket takes, but for the last."""
+
+
+def test_a_file_goes_up_in_parts_each_tried_again_and_is_read_back_whole_and_in_pieces(
+    moto: str, bucket: str, tmp_path: Path
+) -> None:
+    content = bytes(range(256)) * (2 * PART // 256) + b"the rest"
+    (path := tmp_path / "weights").write_bytes(content)
+    checksum = blake2b_256(content)
+    refusals = [xml(503, "SlowDown")]
+    client = admin(moto)
+    left = client.create_multipart_upload(Bucket=bucket, Key=object_key(checksum))  # of a process that was killed
+    client.create_multipart_upload(Bucket=bucket, Key="of-somebody-else")
+    with before(moto, lambda seen: refusals.pop() if refusals and "partNumber=2" in seen.path else None) as front:
+        storage = S3Storage(settings(front.url, bucket), part_bytes=PART)
+        with public_client() as reader:
+            manifest = Publisher(storage, reader).publish_file(path, checksum)
+        parts = sorted(re.findall(r"partNumber=(\d)", " ".join(request.path for request in uploads(front.seen))))
+        assert parts == ["1", "2", "2", "3"]
+        pieces = [request.headers["range"] for request in front.seen if "range" in request.headers]
+        assert pieces == [f"bytes={len(content) - PART}-{len(content) - 1}"]
+        storage.put_file(path, checksum)
+        assert len(uploads(front.seen)) == 4
+        storage.close()
+    assert manifest == Manifest(f"{front.url}/{bucket}/{object_key(checksum)}", checksum, len(content))
+    unfinished = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    assert [upload["Key"] for upload in unfinished] == ["of-somebody-else"], left["UploadId"]
+    client.close()
+
+
+def test_a_part_that_fails_for_good_leaves_nothing_behind(moto: str, bucket: str, tmp_path: Path) -> None:
+    (path := tmp_path / "weights").write_bytes(content := bytes(2 * PART + 1))
+    checksum = blake2b_256(content)
+    with before(moto, lambda seen: xml(403, "AccessDenied") if "partNumber=2" in seen.path else None) as front:
+        storage = S3Storage(settings(front.url, bucket), part_bytes=PART)
+        with pytest.raises(SettingsError, match="may not write"):
+            storage.put_file(path, checksum)
+        storage.close()
+    client = admin(moto)
+    assert client.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
+    assert client.list_objects_v2(Bucket=bucket).get("Contents", []) == []
+    client.close()
 
 
 def failure(endpoint: str, bucket: str) -> QuickstartError:

@@ -11,7 +11,7 @@ from live_devnet import BOND, running
 from sessions import session
 
 from quickstart.chain.keys import Wallet
-from quickstart.cli import arguments
+from quickstart.cli import arguments, model_arguments
 from quickstart.submission.actions import Policy
 from tests.chain.test_sdk_methods import LOCAL, READING
 
@@ -101,8 +101,9 @@ def test_a_dry_run_of_submit_and_claim(tmp_path: Path, called: set[str]) -> None
 
 
 def test_every_command_that_could_send_has_a_dry_run() -> None:
-    reading = {f"{name}_parser" for name in ("status", "devnet", "plan", "fetch", "completion", "doctor", "logs")}
-    parsers = {name for name in vars(arguments) if name.endswith("_parser")}
-    for name in parsers - reading:
-        assert "--dry-run" in getattr(arguments, name)().format_help(), name
-    assert {"submit_parser", "claim_parser", "deploy_parser", "stop_parser"} <= parsers
+    reading = ("status", "devnet", "plan", "fetch", "completion", "doctor", "logs", "niches")
+    everywhere = vars(arguments) | vars(model_arguments)
+    parsers = {name: make for name, make in everywhere.items() if name.endswith("_parser")}
+    for name in parsers.keys() - {f"{name}_parser" for name in reading}:
+        assert "--dry-run" in parsers[name]().format_help(), name
+    assert {"submit_parser", "claim_parser", "deploy_parser", "stop_parser", "reveal_parser"} <= parsers.keys()

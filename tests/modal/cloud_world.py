@@ -126,9 +126,10 @@ class World:
     chain: Chain
     standin: FakeModal
     bucket: S3Settings
+    app: str
 
     def deploy(self) -> None:
-        argv = (sys.executable, "-m", "modal", "deploy", "src/quickstart/submitter.py")
+        argv = (sys.executable, "-m", "modal", "deploy", self.app)
         self.standin.command(*argv, environment={"PYTHONPATH": str(SOURCE), "QUICKSTART_MAX_CONTAINERS": "2"})
 
     def client(self, code: str) -> Any:
@@ -149,8 +150,8 @@ class World:
     def stop_cycle(self) -> None:
         self.client(f"state.put({names.DISARMED!r}, 'by the test'); answer = None")
 
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + PATIENCE_SECONDS
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+        end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
                 raise TimeoutError(f"{what}: {self.standin.log_of(names.SUBMITTER)[-3000:]}")
@@ -179,7 +180,12 @@ class World:
 
 @contextmanager
 def world(
-    folder: Path, settings: dict[str, str] | None = None, *, threads: Mapping[str, str] = ONE_THREAD, **devnet: Any
+    folder: Path,
+    settings: dict[str, str] | None = None,
+    *,
+    app: str = "src/quickstart/submitter.py",
+    threads: Mapping[str, str] = ONE_THREAD,
+    **devnet: Any,
 ) -> Iterator[World]:
     """All of it with the app deployed. Afterwards: no bug of the stand-in, nothing imported from the checkout."""
     with ExitStack() as stack:
@@ -211,7 +217,7 @@ def world(
         standin = stack.enter_context(
             FakeModal(folder, project=PROJECT, secrets=both, idle_seconds=30.0, container_environment=threads)
         )
-        it = World(chain, standin, S3Settings("windows", "id", "secret", endpoint, f"{endpoint}/windows"))
+        it = World(chain, standin, S3Settings("windows", "id", "secret", endpoint, f"{endpoint}/windows"), app)
         it.deploy()
         yield it
         standin.stop()

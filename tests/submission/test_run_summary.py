@@ -77,6 +77,16 @@ def test_fills_are_told_apart_by_what_became_of_them(ledger: Ledger) -> None:
     assert since["money"] == told["money"]
 
 
+def test_a_run_tells_what_it_settled_of_earlier_epochs(ledger: Ledger) -> None:
+    ledger.add_fills([fill("a1", 3, FillState.CLAIMED), fill("b1", 4), fill("b2", 4), fill("b3", 4), fill("b4", 5)])
+    before = ledger.fill_counts()
+    ledger.mark_fill(name("b1"), FillState.CLAIMED)
+    ledger.mark_fill(name("b2"), FillState.SLASHED)
+    told = summary(ledger, since_epoch=6, current_epoch=6, settled_before=before)
+    assert (told["filled"], told["claimed"], told["false_claims"]) == (0, 1, 1)
+    assert (told["claimable"], told["in_audit"]) == (1, 1)
+
+
 def test_money_earned_spent_and_lost(ledger: Ledger) -> None:
     ledger.add_fills([fill("a2", 4, FillState.SLASHED)])
     movements = {

@@ -12,17 +12,25 @@ from live_devnet import SOMA, LiveDevnet, Office, office
 
 from quickstart.chain.ids import Id32
 from quickstart.chain.own_models import OwnModel
+from quickstart.chain.transactions import FloatVector
 from quickstart.devnet.state import Model
+from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.file_server import FileServer
 from quickstart.submission.folder_storage import FolderStorage
+from quickstart.submission.premises import Network
 from quickstart.submission.storage import Publisher
+from quickstart.trainer.copies import ModelCopies
+from quickstart.trainer.office import Office as SigningOffice
+from quickstart.trainer.products import Product
 from quickstart.trainer.publication import Create, PublicationDesk, next_step, prepare
 from quickstart.trainer.reveal_desk import RevealDesk
 from quickstart.trainer.vault import Release, Vault
 
-PLAIN = (files("quickstart.devnet") / "weights" / "c64.safetensors").read_bytes()
+WEIGHTS = Path(str(files("quickstart.devnet") / "weights" / "c64.safetensors"))
+PLAIN = WEIGHTS.read_bytes()
 EMBEDDING = np.linspace(-1, 2, 64, dtype=np.float32)
 STAKE = 5 * SOMA
+PRODUCT = Product(WEIGHTS, EMBEDDING)
 
 
 class Owner:
@@ -37,11 +45,25 @@ class Owner:
     def vault(self) -> Vault:
         return Vault(self.folder / "vault", self.own.wallet, self.storage, self.client)
 
-    def desk(self) -> RevealDesk:
-        return RevealDesk(self.own.wallet.address, self.own.reader, self.vault, self.own.outbox, self.own.ledger)
+    def desk(self, copies: ModelCopies | None = None) -> RevealDesk:
+        own = self.own
+        return RevealDesk(own.wallet.address, own.reader, self.vault, own.outbox, own.ledger, copies=copies)
+
+    def office(self) -> SigningOffice:
+        """What commands sign with."""
+        own = self.own
+        network = Network("devnet", self.live.endpoints)
+        writer = LedgerWriter(own.ledger)
+        desks = (own.outbox, self.vault, self.publisher, self.desk(), self.folder / "scratch")
+        return SigningOffice(own.wallet, network, own.reader, own.ledger, writer, *desks)
 
     def prepared(self, models: Sequence[OwnModel] = ()) -> Release:
-        return prepare(PLAIN, EMBEDDING, 64, self.vault, self.publisher, models)
+        return self.prepare(WEIGHTS, EMBEDDING, 64, models)
+
+    def prepare(
+        self, weights: Path, embedding: FloatVector, width: int = 64, models: Sequence[OwnModel] = ()
+    ) -> Release:
+        return prepare(Product(weights, embedding), width, self.vault, self.publisher, self.folder / "scratch", models)
 
     async def publish(self, *, update: bool = False) -> Id32:
         """What `uv run publish` does once it was confirmed."""

@@ -1,27 +1,44 @@
 """A model's way onto the chain and into play, with the real SDK on a devnet; and every way it can be cut off."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
-from live_devnet import SOMA, LiveDevnet
-from model_owner import EMBEDDING, PLAIN, STAKE, Owner, model_owner
+from live_devnet import SOMA, LiveDevnet, new_wallet
+from loopback import Answer, scripted
+from model_owner import EMBEDDING, PLAIN, PRODUCT, STAKE, WEIGHTS, Owner, model_owner
 
-from quickstart.chain.own_models import ModelState, OwnModel
+from quickstart.chain.own_models import Commitment, ModelState, OwnModel
 from quickstart.chain.protocol import PARAMETERS
+from quickstart.chain.transactions import CreateModel, Manifest
 from quickstart.devnet.state import ModelStatus
-from quickstart.errors import DataUnreadableError, FundsError, NetworkError, StateError, UsageError
+from quickstart.errors import DataUnreadableError, FundsError, NetworkError, StateError, UnreachableError, UsageError
 from quickstart.ledger.ledger import ConflictError
 from quickstart.ledger.records import IntentKind, IntentStatus
+from quickstart.ledger.writer import LedgerWriter
 from quickstart.scoring.weights import decrypt
-from quickstart.submission.storage import object_key
-from quickstart.trainer.publication import Commit, Create, PublicationDesk, costs, next_step, prepare
+from quickstart.submission.folder_storage import FolderStorage
+from quickstart.submission.storage import Publisher, object_key
+from quickstart.trainer.copies import ModelCopies, due, manifests_of
+from quickstart.trainer.office import publish
+from quickstart.trainer.publication import (
+    Commit,
+    Create,
+    PublicationDesk,
+    commit_fee,
+    costs,
+    create_fee,
+    next_step,
+    to_compound,
+)
 from quickstart.trainer.reveal_desk import RevealDesk
 from quickstart.trainer.reveals import Next, Phase
-from quickstart.trainer.vault import backup_name, open_sealed, seal
+from quickstart.trainer.vault import Vault, backup_name, open_sealed, seal
 
 
 def test_create_commit_reveal_and_the_books(live: LiveDevnet, tmp_path: Path) -> None:
@@ -105,7 +122,7 @@ def test_a_missed_update_leads_to_the_next(live: LiveDevnet, tmp_path: Path) -> 
         live.next_epoch()
         live.run(owner.autopilot())
         release = owner.prepared()
-        other = prepare(PLAIN, EMBEDDING[::-1].copy(), 64, owner.vault, owner.publisher)
+        other = owner.prepare(WEIGHTS, EMBEDDING[::-1].copy())
         assert other.key != release.key
 
         async def update() -> None:
@@ -220,17 +237,12 @@ def test_a_kill_before_the_commit_is_signed_leaves_nothing_on_the_chain(
     """Disk, host or process fail at each step of the preparation; the next run goes on, with a key that was kept."""
     with model_owner(live, tmp_path) as owner:
         executed = live.executed()
-        calls = 0
-        put = owner.storage.put
 
-        def dying(data: bytes, checksum: bytes, *, again: bool = False) -> str:
-            nonlocal calls
-            calls += 1
-            if (step, calls) in (("upload", 1), ("backup", 2)):
-                raise Killed
-            return put(data, checksum, again=again)
+        def dying(*arguments: object, **options: object) -> str:
+            raise Killed
 
-        monkeypatch.setattr(owner.storage, "put", dying)
+        if step in ("upload", "backup"):
+            monkeypatch.setattr(owner.storage, "put_file" if step == "upload" else "put", dying)
         if step == "verify":
             monkeypatch.setattr(owner.storage, "public_url", lambda checksum: "http://127.0.0.1:9/nothing")
         if step == "vault":
@@ -312,15 +324,17 @@ def test_a_seal_opens_for_its_wallet_and_commitment_only(live: LiveDevnet, tmp_p
 
 def test_weights_and_embeddings_that_cannot_be_a_model_are_refused(live: LiveDevnet, tmp_path: Path) -> None:
     with model_owner(live, tmp_path) as owner:
-        for plain, embedding, width, words in (
-            (b"no weights", EMBEDDING, 64, "cannot be published"),
-            (PLAIN, EMBEDDING, 2048, "the model has width 64, the network's targets 2048"),
-            (PLAIN, EMBEDDING[:63], 64, "64 finite numbers"),
-            (PLAIN, EMBEDDING * np.float32("nan"), 64, "64 finite numbers"),
-            (PLAIN, EMBEDDING * 0, 64, "64 finite numbers"),
+        (damaged := tmp_path / "damaged").write_bytes(b"no weights")
+        for weights, embedding, width, words in (
+            (damaged, EMBEDDING, 64, "cannot be published"),
+            (tmp_path / "nothing", EMBEDDING, 64, "cannot be published"),
+            (WEIGHTS, EMBEDDING, 2048, "the model has width 64, the network's targets 2048"),
+            (WEIGHTS, EMBEDDING[:63], 64, "64 finite numbers"),
+            (WEIGHTS, EMBEDDING * np.float32("nan"), 64, "64 finite numbers"),
+            (WEIGHTS, EMBEDDING * 0, 64, "64 finite numbers"),
         ):
             with pytest.raises(UsageError, match=words):
-                prepare(plain, embedding, width, owner.vault, owner.publisher)
+                owner.prepare(weights, embedding, width)
         assert list(owner.vault.releases()) == []
 
 
@@ -411,3 +425,152 @@ def test_a_wallet_without_coins_says_so_and_reveals_once_it_has_one(
         assert (desk.open, desk.due) == (0, ())
         assert owner.model().is_active
         owner.assert_books()
+
+
+# -- what a command does around it
+
+
+def test_what_is_compounded_leaves_room_for_fees() -> None:
+    parameters = PARAMETERS[5]
+    keep = SOMA
+    for balance in (keep, keep + 3_500, keep + 3_501, 2 * SOMA, 7 * SOMA + 12_345):
+        amount = to_compound(100 * SOMA, 0, 100, balance, keep, parameters)
+        rest = balance - amount - create_fee(amount, parameters) - commit_fee(parameters)
+        assert rest >= keep or amount == 0
+        more = amount + 2  # fees are rounded down: one may be left over
+        assert balance - more - create_fee(more, parameters) - commit_fee(parameters) < keep, (balance, amount)
+    assert to_compound(10, 2, 50, 9 * SOMA, keep, parameters) == 3
+    assert to_compound(10, 9, 50, 9 * SOMA, keep, parameters) == 0
+
+
+def test_what_changed_during_the_upload_is_seen_before_anything_is_signed(live: LiveDevnet, tmp_path: Path) -> None:
+    """Another program with the same key makes a model meanwhile: a second stake would be one too many."""
+    with model_owner(live, tmp_path) as owner:
+        (extra,) = live.fund(owner.own.wallet.address, 2 * SOMA)
+
+        class Slow(FolderStorage):
+            def put_file(self, path: Path, checksum: bytes, *, again: bool = False) -> str:
+                live.act_as(owner.own.wallet, CreateModel(SOMA, 0, PARAMETERS[5].model_architecture_version), extra)
+                return super().put_file(path, checksum, again=again)
+
+        owner.storage = Slow(tmp_path / "published", owner.storage.public_url(b"").partition("/windows")[0])
+        owner.publisher = Publisher(owner.storage, owner.client)
+        with pytest.raises(UsageError, match="changed while the weights were uploaded"):
+            live.run(publish(owner.office(), PRODUCT, **OPTIONS))
+        assert owner.own.ledger.counts(IntentKind.CREATE_MODEL) == {}
+        assert len(list(owner.vault.releases())) == 1
+
+
+OPTIONS: dict[str, Any] = {
+    "stake": STAKE,
+    "commission_bps": 1_000,
+    "update": False,
+    "keep": 0,
+    "confirm": lambda quote: None,
+}
+
+
+# -- where a key is, and what says that it is nowhere
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (Answer(404), None),
+        (Answer(403), None),
+        (Answer(500), UnreachableError),
+        (Answer(429), UnreachableError),
+        (Answer(301, headers={"location": "http://127.0.0.1:9/"}), UnreachableError),
+        (Answer(200, b"x" * ((1 << 20) + 1)), UnreachableError),
+        (Answer(200, b"cut off", {"Content-Length": "60"}, cut=3), UnreachableError),
+        (Answer(200, b"damaged"), StateError),
+    ],
+    ids=lambda value: str(getattr(value, "status", "")),
+)
+def test_a_key_is_gone_only_where_the_bucket_says_so(tmp_path: Path, answer: Answer, found: Any) -> None:
+    with scripted(answer) as host, httpx.Client(trust_env=False) as client:
+        vault = Vault(tmp_path / "vault", new_wallet(), FolderStorage(tmp_path, host.url), client)
+        if found is None:
+            assert vault.find(b"k" * 32) is None
+        else:
+            with pytest.raises(found):
+                vault.find(b"k" * 32)
+
+
+def test_a_reveal_waits_for_a_bucket_that_is_away_and_needs_no_disk(
+    live: LiveDevnet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with model_owner(live, tmp_path) as owner:
+        live.run(owner.publish())
+        live.next_epoch()
+        shutil.rmtree(tmp_path / "vault")
+        there, owner.storage = owner.storage, FolderStorage(tmp_path / "published", "http://127.0.0.1:9")
+        desk = live.run(owner.autopilot())
+        assert (desk.open, owner.model().is_active) == (1, False)
+        assert "the backup of a key cannot be asked for" in caplog.text
+        owner.storage = there
+        (tmp_path / "vault").write_text("nothing can be written here")
+        live.run(owner.autopilot())
+        assert owner.model().is_active
+        assert "cannot be written" in caplog.text
+        owner.assert_books()
+
+
+# -- the public copy of the weights
+
+
+def test_what_others_must_be_able_to_read_and_when_it_is_read() -> None:
+    first, second = (Manifest(f"http://127.0.0.1/{name}", name.encode() * 32, 10) for name in "ab")
+    pending = Commitment(b"k" * 32, b"e" * 32, second, 4)
+    live_one = OwnModel(b"l" * 32, ModelState.ACTIVE, 10, pending=pending, manifest=first)
+    lost = OwnModel(b"i" * 32, ModelState.INACTIVE, 5)
+    assert manifests_of([lost, live_one]) == (first, second)
+    hour = 3_600_000
+    assert due([first], {}, 10**12) == (first,)
+    assert due([first], {first.url: (10**12, True)}, 10**12 + 6 * hour - 1) == ()
+    assert due([first], {first.url: (10**12, True)}, 10**12 + 6 * hour) == (first,)
+    assert due([first], {first.url: (10**12, False)}, 10**12 + hour // 12) == (first,)
+    assert due([first], {first.url: (10**12, True)}, 10**12 - 1) == (first,)  # a clock was set
+
+
+def test_weights_that_others_cannot_read_are_an_alarm_until_they_can(live: LiveDevnet, tmp_path: Path) -> None:
+    with model_owner(live, tmp_path) as owner:
+        now = 10**12
+        copies = ModelCopies(owner.client, LedgerWriter(owner.own.ledger), lambda: now)
+
+        def open_alarms() -> list[str]:
+            return [alarm.message for alarm in owner.own.ledger.alarms() if alarm.cleared_ms is None]
+
+        async def look() -> RevealDesk:
+            desk = owner.desk(copies)
+            await desk.look()
+            await desk.close()
+            _, models = await owner.own.reader.own_models(owner.own.wallet.address)
+            await copies.check(models)
+            return desk
+
+        live.run(owner.publish())
+        live.run(look())
+        assert open_alarms() == []
+        commitment = owner.model().commitment
+        assert commitment is not None
+        path = tmp_path / "published" / object_key(commitment.manifest.checksum)
+        whole = path.read_bytes()
+        for content in (whole[:-1], None):
+            path.unlink()
+            if content is not None:
+                path.write_bytes(content)
+            now += 6 * 3_600_000
+            live.run(look())
+            (message,) = open_alarms()
+            assert commitment.manifest.url in message and "stake" in message
+            path.write_bytes(whole)
+            now += 300_000
+            live.run(look())
+            assert open_alarms() == []
+        path.unlink()
+        now += 6 * 3_600_000
+        live.run(look())
+        assert open_alarms()
+        live.run(copies.check(()))  # its model is out of play
+        assert open_alarms() == []

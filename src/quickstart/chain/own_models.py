@@ -30,7 +30,8 @@ class Commitment:
 @dataclass(frozen=True, slots=True)
 class OwnModel:
     """A model of ours. `stake` in shannons; `pending`: a first commit or an update that waits for its reveal;
-    `revealed_key`: H(decryption key) of the weights in play, None before the first reveal.
+    `revealed_key`: H(decryption key) of the weights in play, and `manifest` where they are; None before the first
+    reveal.
     """
 
     model_id: Id32
@@ -39,6 +40,7 @@ class OwnModel:
     create_epoch: int | None = None
     pending: Commitment | None = None
     revealed_key: Id32 | None = None
+    manifest: Manifest | None = None
 
 
 def own_models(state: Any, owner: Id32) -> tuple[OwnModel, ...]:
@@ -65,15 +67,20 @@ def _own_model(model_id: Id32, state: ModelState, view: Any) -> OwnModel:
         create_epoch=int(view.create_epoch) if state is ModelState.CREATED else None,
         pending=pending,
         revealed_key=parse_digest(view.decryption_key_commitment) if state is ModelState.ACTIVE else None,
+        manifest=_manifest(view) if state is ModelState.ACTIVE else None,
     )
 
 
-def _commitment(view: Any) -> Commitment:
+def _manifest(view: Any) -> Manifest:
     manifest = view.manifest.V1
     metadata = manifest.metadata.V1
+    return Manifest(manifest.url, parse_digest(metadata.checksum), int(metadata.size))
+
+
+def _commitment(view: Any) -> Commitment:
     return Commitment(
         key=parse_digest(view.decryption_key_commitment),
         embedding=parse_digest(view.embedding_commitment),
-        manifest=Manifest(manifest.url, parse_digest(metadata.checksum), int(metadata.size)),
+        manifest=_manifest(view),
         epoch=int(view.commit_epoch),
     )

@@ -21,10 +21,15 @@ from quickstart.modal_app.names import (
     DISARMED,
     GPU_CALLS,
     MODULES,
+    REVEAL,
     RUNNING,
     STARTED,
     SUBMITTER,
     TENDING,
+    TRAINING_APP,
+    TRAINING_MODULE,
+    TRAINING_RUNNING,
+    TRAINING_STARTED,
     UPKEEP,
 )
 from quickstart.settings import load_settings
@@ -72,14 +77,17 @@ def refuse_local_options(
 
 
 def run_deploy(arguments: argparse.Namespace) -> int:
-    """Deploys every app and arms the schedule.
+    """Deploys every app, that which trains only where there is money for it, and arms the schedules.
 
     Raises:
         UsageError: a secret is missing or lacks a key; or Modal refuses what is declared.
     """
     import modal
 
-    modules = (*MODULES, *([DASHBOARD_MODULE] if load_settings().dashboard_password else []))
+    settings = load_settings()
+    modules = [*MODULES]
+    modules += [DASHBOARD_MODULE] if settings.dashboard_password else []
+    modules += [TRAINING_MODULE] if settings.training_dollars_per_day else []
     deployed = []
     with modal_errors():
         for name in modules:
@@ -164,9 +172,10 @@ def run_stop(arguments: argparse.Namespace) -> int:
         UsageError: nothing is deployed.
     """
     with modal_errors():
-        _function(SUBMITTER)
+        reveals = _is_training_deployed()
         state = _state(create=not arguments.dry_run)
-        runs = list(_at_work(state, RUNNING, STARTED, CLAIMING, TENDING))
+        keys = (RUNNING, STARTED, CLAIMING, TENDING, TRAINING_RUNNING, TRAINING_STARTED)
+        runs = list(_at_work(state, *keys))
         if arguments.dry_run:
             return _would_stop(runs, len(list(_gpu_calls(state))), as_json=arguments.json)
         state.put(DISARMED, f"since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())} by {socket.gethostname()}")
@@ -181,11 +190,13 @@ def run_stop(arguments: argparse.Namespace) -> int:
     stopped = [run.object_id for run in runs]
     document = {"disarmed": True, "stopped": stopped, "gpu_calls_stopped": len(scoring)}
     if arguments.json:
-        print_json(document)
+        print_json(document | ({"reveals_go_on": True} if reveals else {}))
         return EXIT_DONE
     print(f"{'schedule':<9} disarmed until `uv run submit` or `uv run deploy`")
     print(f"{'runs':<9} {', '.join(stopped) + ' stopped' if stopped else 'none was at work'}")
     print(f"{'GPU calls':<9} {len(scoring)} stopped")
+    if reveals:
+        print(f"{'reveals':<9} go on, half a stake hangs on each; `uv run modal app stop {TRAINING_APP}` ends them too")
     print("nothing earned is lost: the next run settles what was in flight, and claims")
     return EXIT_DONE
 
@@ -203,6 +214,22 @@ def _function(name: str) -> "modal.Function[..., Any, Any]":
     import modal
 
     return modal.Function.from_name(APP, name).hydrate()
+
+
+def _is_training_deployed() -> bool:
+    """Whether the app that trains is deployed, which reveals; else the submitter must be.
+
+    Raises:
+        modal.exception.NotFoundError: neither is.
+    """
+    import modal
+
+    try:
+        modal.Function.from_name(TRAINING_APP, REVEAL).hydrate()
+    except modal.exception.NotFoundError:
+        _function(SUBMITTER)
+        return False
+    return True
 
 
 def _state(*, create: bool = True) -> "modal.Dict":

@@ -52,6 +52,7 @@ def train_parser() -> CommandParser:
         "--workers", type=whole(1, 256), metavar="N", default=os.cpu_count() or 1, help="on a devnet: scoring processes"
     )
     add("--seed", type=whole(0, MOST_SEED), default=0, metavar="N", help="of data order, noise and first weights")
+    add("--dry-run", action="store_true", help="say what it would train, stake and send; do none of it")
     add_output_arguments(parser)
     parser.set_defaults(detach=False)
     return parser
@@ -82,6 +83,7 @@ def reveal_parser() -> CommandParser:
     parser = CommandParser("reveal", "Reveal what was committed in the last epoch; tries until it is done.")
     add_network_arguments(parser)
     parser.add_argument("--wait", action="store_true", help="wait for the epoch in which it is due")
+    parser.add_argument("--dry-run", action="store_true", help="say what is due; sign and send nothing")
     add_output_arguments(parser)
     parser.set_defaults(detach=False, seed=0)
     return parser

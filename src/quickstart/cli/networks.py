@@ -38,9 +38,7 @@ def settings_for(arguments: argparse.Namespace, *, publishes: bool) -> Settings:
     """
     if arguments.detach:
         raise UsageError("--detach is for what runs on Modal: leave it out, or leave out --local, --network, --rpc-url")
-    for option in ("rpc_url", "faucet_url", "admin_url"):
-        if getattr(arguments, option) is not None:
-            setattr(arguments, option, checked_url(option, getattr(arguments, option)))
+    check_urls(arguments)
     if arguments.network == "devnet":
         return load_settings()
     if rivalry_of(arguments):
@@ -54,6 +52,17 @@ def settings_for(arguments: argparse.Namespace, *, publishes: bool) -> Settings:
     if publishes and not is_loopback(_rpc_url(arguments, settings)):
         settings.require(*publishing_names())
     return settings
+
+
+def check_urls(arguments: argparse.Namespace) -> None:
+    """Brings the addresses that were given into their form.
+
+    Raises:
+        UsageError: one is none.
+    """
+    for option in ("rpc_url", "faucet_url", "admin_url"):
+        if getattr(arguments, option) is not None:
+            setattr(arguments, option, checked_url(option, getattr(arguments, option)))
 
 
 def checked_url(option: str, text: str) -> str:

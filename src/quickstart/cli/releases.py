@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from quickstart.chain.addresses import is_loopback
 from quickstart.chain.client import NetworkReader, connect
 from quickstart.chain.identity import service_info
 from quickstart.chain.ids import format_id
@@ -15,19 +16,16 @@ from quickstart.chain.keys import Wallet
 from quickstart.chain.versions import SigningPermit
 from quickstart.cli.commands import premises
 from quickstart.cli.networks import network, settings_for, storage, wallet_for
-from quickstart.cli.rendering import print_json
+from quickstart.cli.rendering import NOTHING_SENT, print_json
 from quickstart.cli.state import open_state
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, UsageError
-from quickstart.ledger.records import IntentKind
 from quickstart.submission.premises import Network, Places
 from quickstart.submission.storage import Storage
-from quickstart.trainer.office import Committed, Office, Quote, open_office, publish, quote
+from quickstart.trainer.office import Committed, Quote, compound, open_office, publish, quote, reveal_due
 from quickstart.trainer.products import Product, read_product
-from quickstart.trainer.publication import Create, PublicationDesk, to_compound
-from quickstart.trainer.reveals import RETRY_SECONDS, Phase
+from quickstart.trainer.publication import Create
+from quickstart.trainer.reveals import commitments, pending_reveals, status
 from quickstart.units import format_soma
-
-POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +36,30 @@ class Desk:
     wallet: Wallet
     places: Places
     storage: Storage
-    chain_id: str
     open_office: Callable[[str], Any]
 
 
 @asynccontextmanager
-async def desk(arguments: argparse.Namespace, *, publishes: bool) -> AsyncIterator[Desk]:
-    """Opens it, as the arguments and settings say."""
+async def desk(arguments: argparse.Namespace, *, publishes: bool, reads_backups: bool = False) -> AsyncIterator[Desk]:
+    """Opens it, as the arguments and settings say. `reads_backups`: what was kept in the bucket or folder is wanted
+    where there is one; a key may lie on this disk too, so none is asked for.
+    """
     settings = settings_for(arguments, publishes=publishes)
     state = open_state(arguments.state or settings.state)
     wallet = wallet_for(arguments, settings, state)
     async with network(arguments, settings, state, wallet) as where:
-        with storage(where.endpoints.rpc, settings, publishes=publishes) as storage_for:
-            info = await service_info(where.endpoints.rpc)
+        rpc_url = where.endpoints.rpc
+        opens = publishes or (reads_backups and (is_loopback(rpc_url) or settings.s3_bucket is not None))
+        with storage(rpc_url, settings, publishes=opens) as storage_for:
+            info = await service_info(rpc_url)
             places = Places.of(state, info, wallet)
-            ours, kept = premises(where.endpoints.rpc, settings), storage_for(places)
+            ours, kept = premises(rpc_url, settings), storage_for(places)
             permit = SigningPermit(settings.accepted_versions)
             yield Desk(
                 where,
                 wallet,
                 places,
                 kept,
-                info.chain_id,
                 lambda command: open_office(where, wallet, places, kept, ours, command, permit),
             )
 
@@ -83,8 +83,11 @@ def run_reveal(arguments: argparse.Namespace) -> int:
             print(f"model {one['model']}  commit of epoch {one['commit_epoch']}: {one['phase']}; next: {one['next']}")
         if not document["commitments"]:
             print("nothing was committed by this wallet")
-    missing = [one for one in document["commitments"] if one["phase"] == Phase.REVEAL_DUE]
-    return EXIT_FAILED if missing else EXIT_DONE
+        if arguments.dry_run:
+            print(f"dry run   {NOTHING_SENT}")
+    if document["dry_run"]:
+        return EXIT_DONE
+    return EXIT_FAILED if any(one["lost"] for one in document["commitments"]) else EXIT_DONE
 
 
 async def _publish(arguments: argparse.Namespace, product: Product) -> dict[str, Any]:
@@ -114,23 +117,12 @@ async def _publish(arguments: argparse.Namespace, product: Product) -> dict[str,
                 keep=arguments.keep,
                 confirm=confirm,
             )
-            added = await _compound(office, committed, arguments) if arguments.compound else 0
+            share = arguments.compound
+            added = await compound(office, committed.model_id, share, arguments.keep) if share else 0
         if not arguments.json:
             print(f"committed model {format_id(committed.model_id)} in epoch {committed.epoch}")
             print(f"revealed in epoch {committed.epoch + 1}, by `uv run submit` or `uv run reveal --wait`")
         return _document(seen[0], committed) | {"added_stake_shannons": added}
-
-
-async def _compound(office: Office, committed: Committed, arguments: argparse.Namespace) -> int:
-    """Adds a share of the model's rewards to its stake; shannons added."""
-    epoch, _ = await office.reader.own_models(office.wallet.address)
-    earned = office.ledger.totals().get("reward_model", 0)
-    before = sum(int(intent.details["stake"]) for intent, _ in office.ledger.landed(IntentKind.ADD_STAKE))
-    spare = office.outbox.pool.balance - arguments.keep
-    amount = to_compound(earned, before, arguments.compound, spare)
-    if amount:
-        await PublicationDesk(office.outbox).stake(committed.model_id, amount, epoch)
-    return amount
 
 
 def _show(offered: Quote, arguments: argparse.Namespace) -> None:
@@ -174,26 +166,13 @@ def _document(offered: Quote, committed: Committed | None) -> dict[str, Any]:
 
 
 async def _reveal(arguments: argparse.Namespace) -> dict[str, Any]:
-    async with desk(arguments, publishes=False) as at, at.open_office("reveal") as office:
-        while True:
-            await office.reveals.look()
-            for reveal in office.reveals.due:
-                await office.reveals.begin(reveal)
-            phases = {one.phase for one in office.reveals.statuses}
-            if Phase.REVEAL_DUE in phases and office.reveals.open:
-                await asyncio.sleep(POLL_SECONDS)
-            elif Phase.COMMITTED in phases and arguments.wait:
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                break
-        return {
-            "commitments": [
-                {
-                    "model": format_id(one.reveal.model_id),
-                    "commit_epoch": one.reveal.commit_epoch,
-                    "phase": one.phase.value,
-                    "next": one.leads_to.value,
-                }
-                for one in office.reveals.statuses
-            ]
-        }
+    async with desk(arguments, publishes=False, reads_backups=not arguments.dry_run) as at:
+        if arguments.dry_run:
+            reader = NetworkReader(await connect(at.where.endpoints), at.where.endpoints.rpc)
+            epoch, models = await reader.own_models(at.wallet.address)
+            by_id = {model.model_id: model for model in models}
+            statuses = tuple(status(reveal, by_id, epoch.number) for reveal in pending_reveals(models))
+        else:
+            async with at.open_office("reveal") as office:
+                statuses = await reveal_due(office, wait=arguments.wait)
+    return {"dry_run": arguments.dry_run, "commitments": commitments(statuses)}

@@ -5,19 +5,24 @@ import asyncio
 import importlib.util
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from quickstart.chain.addresses import is_loopback
 from quickstart.chain.board import Board
 from quickstart.chain.client import Endpoints, NetworkReader, connect
-from quickstart.chain.ids import format_id
+from quickstart.chain.ids import Id32, format_id
+from quickstart.chain.keys import Wallet
 from quickstart.cli.commands import WEIGHTS_CACHE_BYTES, local_executor
 from quickstart.cli.model_arguments import DEVNET_STEPS
-from quickstart.cli.rendering import print_json, print_result
+from quickstart.cli.networks import LOCALNET_PORTS, check_urls
+from quickstart.cli.rendering import NOTHING_SENT, print_json, print_result
 from quickstart.cli.state import open_state
 from quickstart.cli.stopping import INTERRUPTED, stop_on_signals
 from quickstart.data.sources import open_sources
+from quickstart.data.window import Source
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, SettingsError, UsageError
 from quickstart.settings import Settings, load_settings
 from quickstart.units import SHANNONS_PER_SOMA, format_soma
@@ -46,28 +51,36 @@ def run_train(arguments: argparse.Namespace) -> int:
         document = asyncio.run(_on_devnet(arguments))
     else:
         document = asyncio.run(_elsewhere(arguments))
-    if document["interrupted"]:
-        print(INTERRUPTED, file=sys.stderr)
-        return EXIT_FAILED
     if arguments.json:
         print_json(document)
-    else:
+    elif document.get("dry_run"):
+        _print_plan(document)
+    elif not document["interrupted"]:
         _print_evaluation(document)
         if "run" in document:
             _print_life(document)
+    if document["interrupted"]:
+        print(INTERRUPTED, file=sys.stderr)
+        return EXIT_FAILED
     return EXIT_DONE
 
 
 async def _elsewhere(arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains against the models of any network, or of none."""
+    check_urls(arguments)
     settings = load_settings()
     state = open_state(arguments.state or settings.state)
-    rpc_url = arguments.rpc_url or ("http://127.0.0.1:9000" if arguments.network else None)
+    rpc_url = arguments.rpc_url or (f"http://127.0.0.1:{LOCALNET_PORTS['rpc']}" if arguments.network else None)
     board = None
     if rpc_url is not None:
         board = await NetworkReader(await connect(Endpoints(rpc_url)), rpc_url).board()
-    made, interrupted = await _make(arguments, settings, state, board)
-    return {"interrupted": interrupted, "out": str(arguments.out), **made.evaluation}
+    key = settings.secret_key
+    owner = Wallet.parse(key.get_secret_value()).address if key else None
+    order = _order(arguments, settings, board, owner)
+    if arguments.dry_run:
+        return _planned(order)
+    made = await _make(arguments, state, order, board, private_hosts=rpc_url is not None and is_loopback(rpc_url))
+    return _reached(made, order)
 
 
 async def _on_devnet(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -76,35 +89,47 @@ async def _on_devnet(arguments: argparse.Namespace) -> dict[str, Any]:
     from quickstart.submission.board_watch import INDEX_LAG_SECONDS
     from quickstart.submission.opening import first_board
     from quickstart.trainer.office import publish
+    from quickstart.trainer.publication import costs, next_step
 
     settings = load_settings()
     state = open_state(arguments.state or settings.state)
     arguments.devnet = {"faucet_shannons": DEVNET_FAUCET}
     arguments.out = arguments.out or state / "training"
     arguments.steps = arguments.steps or DEVNET_STEPS
-    async with desk(arguments, publishes=True) as at:
+    async with desk(arguments, publishes=not arguments.dry_run) as at:
         reader = NetworkReader(await connect(at.where.endpoints), at.where.endpoints.rpc)
-        board = await first_board(reader, at.where, may_advance=True)
+        board = await first_board(reader, at.where, may_advance=not arguments.dry_run)
         arguments.stake = arguments.stake or int(median(model.stake for model in board.models.values()))
-        made, interrupted = await _make(arguments, settings, state, board)
-        document = {"interrupted": interrupted, "out": str(arguments.out), **made.evaluation}
-        if interrupted:
+        order = _order(arguments, settings, board, at.wallet.address)
+        epoch, models = await reader.own_models(at.wallet.address)
+        update = any(model.revealed_key for model in models)
+        if arguments.dry_run:
+            step = next_step(models, epoch.number, update=update)
+            bill = costs(step, arguments.stake, epoch.parameters, update=update)
+            return _planned(order) | {
+                "step": type(step).__name__.lower(),
+                "stake_shannons": bill.stake,
+                "fees_shannons": bill.fees,
+                "submissions_an_epoch": arguments.max_hits,
+            }
+        made = await _make(arguments, state, order, board, private_hosts=True)
+        document = _reached(made, order)
+        if made.product is None:
             return document
         async with at.open_office("train") as office:
-            _, models = await office.reader.own_models(at.wallet.address)
             committed = await publish(
                 office,
                 made.product,
                 stake=arguments.stake,
                 commission_bps=1_000,
-                update=any(model.revealed_key for model in models),
+                update=update,
                 keep=SHANNONS_PER_SOMA,
                 confirm=lambda quote: None,
             )
         assert at.where.advance_epoch is not None
         await at.where.advance_epoch()
         await asyncio.sleep(INDEX_LAG_SECONDS)
-        run = await _submit(arguments, settings, at)
+        run = await _submit(arguments, settings, at, order.sources)
         document["interrupted"] = run["interrupted"]
         board = await reader.board()
         assigned = sum(committed.model_id in target.model_ids for target in board.targets.values())
@@ -118,7 +143,36 @@ async def _on_devnet(arguments: argparse.Namespace) -> dict[str, Any]:
         }
 
 
-async def _submit(arguments: argparse.Namespace, settings: Settings, at: "Desk") -> dict[str, Any]:
+def _planned(order: "Order") -> dict[str, Any]:
+    plan, architecture = order.plan, order.architecture
+    return {
+        "dry_run": True,
+        "interrupted": False,
+        "out": str(order.folder),
+        "start": order.start,
+        "steps": plan.steps,
+        "windows": plan.steps * plan.batch_sequences * plan.accumulation,
+        "device": order.device,
+        "from_scratch": asdict(architecture),
+        "sources": [source.name for source in order.sources],
+    }
+
+
+def _reached(made: "Made", order: "Order") -> dict[str, Any]:
+    """What training came to; of one that was stopped, how far."""
+    return {
+        "interrupted": made.product is None,
+        "out": str(order.folder),
+        "step": made.step,
+        "steps": order.plan.steps,
+        "training_loss": made.loss,
+        **made.evaluation,
+    }
+
+
+async def _submit(
+    arguments: argparse.Namespace, settings: Settings, at: "Desk", sources: tuple[Source, ...]
+) -> dict[str, Any]:
     """A submitting run in which the autopilot reveals, targets are filled, and everything is claimed."""
     from quickstart.cli.progress import ProgressView
     from quickstart.submission.actions import Policy
@@ -126,12 +180,19 @@ async def _submit(arguments: argparse.Namespace, settings: Settings, at: "Desk")
     from quickstart.submission.session import open_session
 
     plan = Plan(
-        policy=Policy(lanes=settings.lanes, max_hits_per_epoch=arguments.max_hits),
+        policy=Policy(
+            lanes=settings.lanes,
+            max_hits_per_epoch=arguments.max_hits,
+            bond_cap=settings.bond_cap_shannons,
+            gas_cap=settings.gas_cap_shannons,
+        ),
         epochs=DEVNET_EPOCHS,
         windows=arguments.windows,
-        sources=open_sources(arguments.source, settings),
+        sources=sources,
+        filters=settings.filter_names,
         seed=arguments.seed,
         command="train",
+        accepted_versions=settings.accepted_versions,
     )
     executor = local_executor(arguments, at.places.root.parents[2], private_hosts=True)
     with ProgressView(quiet=arguments.json) as view:
@@ -143,9 +204,9 @@ async def _submit(arguments: argparse.Namespace, settings: Settings, at: "Desk")
 
 
 async def _make(
-    arguments: argparse.Namespace, settings: Settings, state: Path, board: Board | None
-) -> tuple["Made", bool]:
-    """Trains and evaluates; whether it was interrupted."""
+    arguments: argparse.Namespace, state: Path, order: "Order", board: Board | None, *, private_hosts: bool
+) -> "Made":
+    """Trains and evaluates, in a thread."""
     from quickstart.scoring.download import Downloader
     from quickstart.scoring.engines import create_engine
     from quickstart.scoring.weights_store import WeightsStore
@@ -157,15 +218,12 @@ async def _make(
         nonlocal stopped
         stopped = True
 
-    downloader = Downloader(private_hosts=arguments.network is not None)
-    store = WeightsStore(state / "weights", WEIGHTS_CACHE_BYTES, downloader)
-    order = _order(arguments, settings, board)
+    store = WeightsStore(state / "weights", WEIGHTS_CACHE_BYTES, Downloader(private_hosts=private_hosts))
     with _TrainingView(quiet=arguments.json) as view, stop_on_signals(stop, view.close):
-        made = await make(order, board, store, create_engine(), lambda: stopped, view.show)
-    return made, not made.finished
+        return await asyncio.to_thread(make, order, board, store, create_engine(), lambda: stopped, view.show)
 
 
-def _order(arguments: argparse.Namespace, settings: Settings, board: Board | None) -> "Order":
+def _order(arguments: argparse.Namespace, settings: Settings, board: Board | None, owner: Id32 | None) -> "Order":
     import torch
 
     from quickstart.scoring.engine import Architecture
@@ -199,6 +257,7 @@ def _order(arguments: argparse.Namespace, settings: Settings, board: Board | Non
         windows=arguments.held_out,
         stake=arguments.stake or least,
         device=automatic if arguments.device == "auto" else arguments.device,
+        owner=owner,
     )
 
 
@@ -255,6 +314,16 @@ class _TrainingView:
         elif not self._quiet and (time.monotonic() >= self._due or report.step == report.steps):
             self._due = time.monotonic() + PLAIN_EVERY_SECONDS
             print(f"step {report.step}/{report.steps}  {text}", flush=True)
+
+
+def _print_plan(document: dict[str, Any]) -> None:
+    print(f"would train {document['steps']} steps, {document['windows']} windows, from {document['start']}")
+    print(f"on        {document['device']}, of {', '.join(document['sources'])}")
+    print(f"into      {document['out']}")
+    if "step" in document:
+        stake, fees = format_soma(document["stake_shannons"]), format_soma(document["fees_shannons"])
+        print(f"would {document['step']}: stake {stake}, fees {fees}; then reveal, submit and claim")
+    print(f"dry run   {NOTHING_SENT}")
 
 
 def _print_evaluation(document: dict[str, Any]) -> None:

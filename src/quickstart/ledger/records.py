@@ -175,9 +175,12 @@ class Unfilled:
 
 
 class AlarmKind(StrEnum):
-    """`UNREADABLE`: the public copy of a window that a bond rests on. `UNKNOWN_VERSION`: nothing is signed."""
+    """`UNREADABLE`: the public copy of a window that a bond rests on; `WEIGHTS_UNREADABLE`: of a model of ours.
+    `UNKNOWN_VERSION`: nothing is signed.
+    """
 
     UNREADABLE = "unreadable"
+    WEIGHTS_UNREADABLE = "weights_unreadable"
     UNKNOWN_VERSION = "unknown_version"
 
 

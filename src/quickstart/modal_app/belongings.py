@@ -5,10 +5,16 @@ from dataclasses import dataclass
 
 from quickstart.modal_app import names
 
-VOLUMES = (names.BANK_VOLUME, names.WEIGHTS_VOLUME, names.LEDGER_VOLUME, names.LOG_VOLUME)
+VOLUMES = (
+    names.BANK_VOLUME,
+    names.WEIGHTS_VOLUME,
+    names.LEDGER_VOLUME,
+    names.TRAINING_VOLUME,
+    names.LOG_VOLUME,
+)
 SECRETS = (names.SECRETS, names.DATA_SECRET, names.DASHBOARD_SECRET)
 DICTS = (names.DICT,)
-APPS = (names.DASHBOARD_APP, names.APP)
+APPS = (names.DASHBOARD_APP, names.APP, names.TRAINING_APP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,11 @@ import time
 from pathlib import Path
 
 from quickstart.bank.filling import WindowShelf, add_new_windows
-from quickstart.data.folder import FolderSource
-from quickstart.data.sources import DEFAULT_SOURCE, open_source
 from quickstart.data.window import SourcePlan
 from quickstart.errors import QuickstartError
 from quickstart.modal_app.account import described
 from quickstart.modal_app.messages import Message
+from quickstart.modal_app.uploads import names_of, open_uploaded
 from quickstart.modal_app.workplace import Shared
 from quickstart.settings import load_settings
 
@@ -37,13 +36,11 @@ def cut(message: Message, bank: Shared, uploaded: Path) -> Message:
 
 
 def _cut(message: Message, root: Path, uploaded: Path) -> int:
-    folders = [FolderSource(path) for path in sorted(uploaded.glob("*")) if path.is_dir()]
-    name = message.get("source") or (None if folders else DEFAULT_SOURCE)
-    settings = load_settings(env_file=None)
+    sources = open_uploaded(uploaded, names_of(uploaded), message.get("source"), load_settings(env_file=None))
     ends = time.monotonic() + message.get("seconds", float("inf"))
     counts = add_new_windows(
         WindowShelf(root),
-        [*folders, *([open_source(name, settings)] if name else [])],
+        sources,
         message["wanted"],
         SourcePlan(message["seed"]),
         message["shard_windows"],

@@ -23,7 +23,10 @@ def _image(lock: str, threads: int) -> modal.Image:
 cpu = _image("requirements.lock", 1)
 gpu = _image("requirements-scorer.lock", 2)
 
-_PAGE = Path(__file__).resolve().parents[1] / "dashboard"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_PAGE = _PACKAGE / "dashboard"
 page = _image("requirements-dashboard.lock", 1)
 for _folder in ("templates", "static"):  # what is no Python does not come with the source
     page = page.add_local_dir(_PAGE / _folder, f"/root/quickstart/dashboard/{_folder}")
+
+trial = gpu.add_local_dir(_PACKAGE / "devnet" / "weights", "/root/quickstart/devnet/weights")

@@ -1,6 +1,7 @@
 """Names under which everything of ours is found on Modal. Loads nothing."""
 
 APP = "soma-quickstart"
+TRAINING_APP = "soma-training"
 
 FIRING_HOUR = 3
 """The schedule starts a cycle each day at this hour, UTC."""
@@ -16,6 +17,9 @@ REBUILD, CLEANUP = "rebuild", "cleanup"
 
 WATCH = "watch"
 """Looks every half hour for what a person should hear of, and tells it."""
+
+TRAIN, TEND, REVEAL = "train", "tend", "reveal"
+"""Of the training app: what trains, and what runs on schedules."""
 
 SCORER = "Scorer"
 WEIGHTS = "fetch_weights"
@@ -39,6 +43,7 @@ DASHBOARD_SECRET = "soma-dashboard"
 BANK_VOLUME = "soma-bank"
 WEIGHTS_VOLUME = "soma-weights"
 LEDGER_VOLUME = "soma-ledger"
+TRAINING_VOLUME = "soma-training"
 LOG_VOLUME = "soma-logs"
 """What our containers log, for `uv run logs`."""
 
@@ -62,6 +67,15 @@ WATCHED = "watched"
 
 MODULES = ("quickstart.submitter",)
 """What `uv run deploy` deploys: the variable `app` of each."""
+
+TRAINING_MODULE = "quickstart.training"
+"""Deployed too where there is money for training."""
+
+TRAINING = "training"
+"""Keys of the Dict that begin with this and a slash are the training app's: `running`, `started`, its dollars."""
+
+TRAINING_RUNNING, TRAINING_STARTED = f"{TRAINING}/running", f"{TRAINING}/started"
+"""Keys of the Dict: the function call ids of the training at work, and of the last one that the schedule started."""
 
 DASHBOARD_MODULE = "quickstart.dashboard.modal_page"
 """Deployed too where the page has a password."""

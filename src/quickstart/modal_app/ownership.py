@@ -4,7 +4,9 @@ A call that was preempted or retried is the same call again, and recognises itse
 """
 
 from collections.abc import Callable
+from types import TracebackType
 
+from quickstart.chain.lease import Lease
 from quickstart.modal_app.names import RUNNING
 from quickstart.modal_app.store import Store
 
@@ -35,3 +37,28 @@ def leave(store: Store, me: str) -> None:
     """The end of `me` as the call at work."""
     if store.get(RUNNING, None) == me:
         store.pop(RUNNING, None)
+
+
+class LeaseThenReload:
+    """A lease after which a volume is brought up to date: whoever held it before may have changed what lies there."""
+
+    def __init__(self, lease: Lease, reload: Callable[[], None]) -> None:
+        self._lease = lease
+        self._reload = reload
+
+    def __enter__(self) -> "LeaseThenReload":
+        self._lease.__enter__()
+        try:
+            self._reload()
+        except BaseException:
+            self._lease.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lease.__exit__(kind, error, trace)
+
+    def held(self) -> bool:
+        return self._lease.held()

@@ -13,6 +13,7 @@ PRICES_OF = "2026-05-07"
 GPU_DOLLARS_PER_SECOND: Mapping[str, float] = MappingProxyType(
     {
         "L4": 0.000222,
+        "A100-80GB": 0.000694,
         "H100": 0.001097,
     }
 )

@@ -22,6 +22,7 @@ from quickstart.modal_app import names
 from quickstart.modal_app.account import described
 from quickstart.modal_app.attendant import Attendant
 from quickstart.modal_app.billing import Bill
+from quickstart.modal_app.ownership import LeaseThenReload
 from quickstart.modal_app.prices import container_dollars_per_gpu_dollar, container_dollars_per_second
 from quickstart.modal_app.requests import StoreRequests
 from quickstart.modal_app.spending import Spending, Tariff
@@ -68,7 +69,6 @@ def run_session(workplace: Workplace, settings: Settings, plan: Plan, stopped: s
     storage = S3Storage(bucket)
     try:
         with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as state:
-            workplace.ledgers.reload()
             run = _Run(
                 workplace=workplace,
                 plan=plan,
@@ -151,7 +151,7 @@ class _Run:
 
     def _lease(self, places: Places, command: str) -> Lease:
         """In the bucket, where a laptop that runs the same wallet looks too."""
-        return bucket_lease(self.bucket, places, command)
+        return LeaseThenReload(bucket_lease(self.bucket, places, command), self.workplace.ledgers.reload)
 
     def _executor(self, places: Places) -> Executor:
         return ModalExecutor(

@@ -5,7 +5,7 @@ contract). Whatever is as large as a file passes in pieces.
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
@@ -56,6 +56,23 @@ def decrypt_weights(encrypted: BinaryIO, plain: BinaryIO, key: bytes) -> Weights
         plain.write(cipher.update(block))
     plain.flush()
     return open_weights(OpenFile(plain.fileno()))
+
+
+def encrypt_file(plain: BinaryIO, encrypted: IO[bytes], key: bytes) -> Id32:
+    """Encrypts a file into `encrypted`, an empty one, neither ever in memory as a whole; BLAKE2b-256 of what was
+    written.
+
+    Raises:
+        WeightsError: the key is not 32 bytes.
+        OSError: a file cannot be read or written.
+    """
+    cipher, digest = _cipher(key), hashlib.blake2b(digest_size=32)
+    while block := plain.read(_BLOCK_BYTES):
+        sealed = cipher.update(block)
+        encrypted.write(sealed)
+        digest.update(sealed)
+    encrypted.flush()
+    return digest.digest()
 
 
 def _cipher(key: bytes) -> CipherContext:

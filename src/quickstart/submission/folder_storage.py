@@ -1,11 +1,14 @@
 """Published bytes in a local folder, which `file_server` serves: the storage of devnet and localnet."""
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from filecmp import cmp
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from quickstart.chain.ids import Id32
-from quickstart.durable import write_durably
+from quickstart.durable import copy_durably
 from quickstart.errors import StateError
 from quickstart.submission.storage import object_key
 
@@ -24,10 +27,20 @@ class FolderStorage:
             StateError: the folder cannot be written, or its disk is full.
         """
         path = self._root / object_key(checksum)
+        return self._put(checksum, BytesIO(data), lambda: again or not _holds(path, data))
+
+    def put_file(self, path: Path, checksum: Id32, *, again: bool = False) -> str:
+        """See `Storage.put_file`. Raises as `put` does."""
+        there = self._root / object_key(checksum)
+        with path.open("rb") as file:
+            return self._put(checksum, file, lambda: again or not (there.exists() and cmp(path, there, shallow=False)))
+
+    def _put(self, checksum: Id32, content: BinaryIO, is_wanted: Callable[[], bool]) -> str:
         try:
-            if again or not _holds(path, data):
+            path = self._root / object_key(checksum)
+            if is_wanted():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_durably(path, data)
+                copy_durably(path, content)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "its disk is full; free some space" if full else (error.strerror or str(error))

@@ -4,8 +4,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from quickstart.chain.backoff import Backoff
@@ -22,11 +24,15 @@ from quickstart.errors import (
 )
 from quickstart.settings import S3Settings
 from quickstart.submission.storage import object_key, warn_if_rate_limited_host
+from quickstart.units import MIB
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
+
+Upload: TypeAlias = Callable[[dict[str, str]], object]
+"""Sends an object's bytes, with arguments as of `put_object`."""
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +42,10 @@ OUR_PREFIXES = ("windows/", "leases/")
 ATTEMPTS = 4
 BACKOFF = Backoff(first=0.5, longest=20.0)
 CONNECTIONS = 32
+PART_BYTES = 16 * MIB
+PARTS_AT_A_TIME = 4
+"""Of a file; a few more wait in memory, ten at most."""
+PART_SECONDS = 300.0
 
 CONTENT_TYPE = "application/octet-stream"
 # Content never changes under a name made from it.
@@ -50,13 +60,16 @@ class S3Storage:
     that limits reads is told of at error level, which every command shows: it can cost the bond.
     """
 
-    def __init__(self, settings: S3Settings, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, settings: S3Settings, sleep: Callable[[float], None] = time.sleep, part_bytes: int = PART_BYTES
+    ) -> None:
         warning = warn_if_rate_limited_host(settings.public_url)
         if warning is not None:
             log.error(warning)
         self._settings = settings
         self._client = s3_client(settings)  # `_patiently` tries again, and waits as it is told
         self._sleep = sleep
+        self._part_bytes = part_bytes
         self._lock = threading.Lock()
         self._known: set[Id32] = set()
         self._with_acl = not (urlsplit(settings.endpoint_url or "").hostname or "").endswith(
@@ -72,11 +85,21 @@ class S3Storage:
             BusyError: the service is busy, after retries.
             NetworkError: the service failed otherwise.
         """
+        put = partial(self._client.put_object, Bucket=self._settings.bucket, Key=object_key(checksum), Body=data)
+        return self._put(checksum, len(data), lambda options: self._patiently(partial(put, **options)), again)
+
+    def put_file(self, path: Path, checksum: Id32, *, again: bool = False) -> str:
+        """See `Storage.put_file`: in parts, each tried again by itself, of which none is left behind when others fail
+        for good. Raises as `put` does, and OSError when the file cannot be read.
+        """
+        return self._put(checksum, path.stat().st_size, partial(self._upload_file, path, object_key(checksum)), again)
+
+    def _put(self, checksum: Id32, size: int, upload: Upload, again: bool) -> str:
         with self._lock:
             known = checksum in self._known
         if again or not known:
-            if again or not self._is_there(checksum, len(data)):
-                self._upload(data, checksum)
+            if again or not self._is_there(checksum, size):
+                self._upload(upload)
             with self._lock:
                 self._known.add(checksum)
         return self.public_url(checksum)
@@ -152,12 +175,13 @@ class S3Storage:
             raise bucket_error(self._settings, failure) from error
         return int(found["ContentLength"]) == size
 
-    def _upload(self, data: bytes, checksum: Id32) -> None:
+    def _upload(self, upload: Upload) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
+        options = {"ContentType": CONTENT_TYPE, "CacheControl": CACHE_CONTROL}
         with_acl = self._with_acl
         try:
-            self._put_object(data, checksum, with_acl=with_acl)
+            upload(options | {"ACL": "public-read"} if with_acl else options)
             return
         except (BotoCoreError, ClientError) as error:
             failure = s3_failure(error)
@@ -166,7 +190,7 @@ class S3Storage:
             if not (with_acl and may_be_acl):
                 raise bucket_error(self._settings, failure) from error
         try:
-            self._put_object(data, checksum, with_acl=False)
+            upload(options)
         except (BotoCoreError, ClientError) as error:
             raise bucket_error(self._settings, s3_failure(error)) from error
         log.info(
@@ -175,17 +199,29 @@ class S3Storage:
         )
         self._with_acl = False
 
-    def _put_object(self, data: bytes, checksum: Id32, *, with_acl: bool) -> None:
-        bucket, key = self._settings.bucket, object_key(checksum)
-        put = partial(
-            self._client.put_object,
-            Bucket=bucket,
-            Key=key,
-            Body=data,
-            ContentType=CONTENT_TYPE,
-            CacheControl=CACHE_CONTROL,
+    def _upload_file(self, path: Path, key: str, options: dict[str, str]) -> None:
+        from boto3.s3.transfer import TransferConfig
+
+        self._abort_parts(key)
+        config = TransferConfig(
+            multipart_threshold=self._part_bytes,
+            multipart_chunksize=self._part_bytes,
+            max_concurrency=PARTS_AT_A_TIME,
         )
-        self._patiently(partial(put, ACL="public-read") if with_acl else put)
+        with closing(s3_client(self._settings, PART_SECONDS, ATTEMPTS)) as client, path.open("rb") as file:
+            client.upload_fileobj(file, self._settings.bucket, key, ExtraArgs=options, Config=config)
+
+    def _abort_parts(self, key: str) -> None:
+        """Parts of an upload whose process was killed are paid for and seen by nobody. Not every service lists them."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        bucket = self._settings.bucket
+        try:
+            found = self._client.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", ())
+            for upload in found:
+                self._client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        except (BotoCoreError, ClientError) as error:
+            log.info("parts of an earlier upload were not looked for: %s", s3_failure(error))
 
 
 def bucket_error(settings: S3Settings, failure: TransferFailure) -> QuickstartError:
@@ -218,10 +254,10 @@ def bucket_error(settings: S3Settings, failure: TransferFailure) -> QuickstartEr
     return NetworkError(f"{where} failed for the bucket {bucket!r}: {failure}")
 
 
-def s3_client(settings: S3Settings, read_seconds: float = READ_SECONDS) -> "S3Client":
+def s3_client(settings: S3Settings, read_seconds: float = READ_SECONDS, attempts: int = 1) -> "S3Client":
     """A client of the bucket's service. Loads boto3.
 
-    It tries nothing again by itself: a second try of a conditional write that was taken is refused.
+    It tries nothing again by itself unless told to: a second try of a conditional write that was taken is refused.
     """
     import boto3
     from botocore.config import Config
@@ -231,7 +267,7 @@ def s3_client(settings: S3Settings, read_seconds: float = READ_SECONDS) -> "S3Cl
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=read_seconds,
-        retries={"mode": "standard", "total_max_attempts": 1},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=CONNECTIONS,
         # Buckets as paths work on every endpoint of one's own; Amazon wants them as hosts.
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},

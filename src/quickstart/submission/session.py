@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from quickstart.chain.versions import SigningPermit, explain
 from quickstart.data.filters import FilterCounts
 from quickstart.executors.base import Executor
 from quickstart.ledger.ledger import Ledger
-from quickstart.ledger.records import AlarmKind, IntentKind
+from quickstart.ledger.records import AlarmKind, FillState, IntentKind
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.actions import Policy
 from quickstart.submission.alarms import Alarms, watch_versions
@@ -39,6 +39,7 @@ from quickstart.submission.scoring_books import ScoringBooks
 from quickstart.submission.scoring_desk import ScoringDesk
 from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
+from quickstart.trainer.copies import ModelCopies
 from quickstart.trainer.reveal_desk import RevealDesk
 from quickstart.trainer.vault import Vault
 from quickstart.units import MINUTES, SECONDS
@@ -89,6 +90,7 @@ class Session:
             lease = self.premises.lease(self.places, self.plan.command)
             await asyncio.to_thread(stack.enter_context, lease)  # it may have to wait for a silent holder
             ledger = stack.enter_context(self.premises.ledger(self.places))
+            settled_before = ledger.fill_counts()
             reader = await self._reader()
             board = await first_board(reader, self.network, may_advance=True)
             writer = LedgerWriter(ledger)
@@ -113,7 +115,9 @@ class Session:
                 desk=desk,
                 publishing=PublishingDesk(Publisher(self.storage, client), writer),
                 outbox=outbox,
-                reveals=RevealDesk(self.wallet.address, reader, vault, outbox, ledger),
+                reveals=RevealDesk(
+                    self.wallet.address, reader, vault, outbox, ledger, copies=ModelCopies(client, writer)
+                ),
                 writer=writer,
                 requests=self.premises.requests(self.places),
                 report=self.report,
@@ -125,7 +129,7 @@ class Session:
                 await self._run_epochs(driver)
             finally:
                 await driver.close()
-            return await self._result(board.epoch.number, driver, reader, ledger, desk, counts)
+            return await self._result(board.epoch.number, settled_before, driver, reader, ledger, desk, counts)
 
     async def rehearse(self) -> dict[str, Any]:
         """What `run` would do now. It has no outbox and no storage: it cannot sign, send or publish.
@@ -200,6 +204,7 @@ class Session:
     async def _result(
         self,
         first_epoch: int,
+        settled_before: Mapping[FillState, int],
         driver: Driver,
         reader: NetworkReader,
         ledger: Ledger,
@@ -211,7 +216,9 @@ class Session:
         board = driver.board
         if not ledger.pending():  # others may have claimed fills of ours, and paid us
             await reconcile(reader, LedgerWriter(ledger), self.wallet.address, board.epoch.number)
-        result = summary(ledger, since_epoch=first_epoch, current_epoch=board.epoch.number)
+        result = summary(
+            ledger, since_epoch=first_epoch, current_epoch=board.epoch.number, settled_before=settled_before
+        )
         on_chain = sum(coin.balance for coin in await reader.coins(self.wallet.address))
         result["books"] |= {
             "chain_shannons": on_chain,

@@ -7,8 +7,10 @@ checksum, and read back as a stranger would: by its public URL, without credenti
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -19,6 +21,7 @@ from quickstart.chain.ids import Id32
 from quickstart.chain.outcomes import http_failure
 from quickstart.chain.transactions import Manifest
 from quickstart.errors import DataUnreadableError
+from quickstart.units import MIB
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,10 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
 READING_SECONDS = 30.0
 """A host that needs longer for one object, dripping it, is as good as dead to a validator."""
+SLOWEST_BYTES_PER_SECOND = 4 * MIB
+"""For large objects: weights of 4.8 GB may take twenty minutes."""
+PIECE_BYTES = 5 * MIB
+"""What the network's scoring service asks for at a time (`soma-protocol` §13)."""
 REDIRECTS = 3
 
 _REDIRECTING = frozenset({301, 302, 303, 307, 308})
@@ -45,6 +52,10 @@ class Storage(Protocol):
 
         `again`: also when it seems to be there, since readers did not get it.
         """
+        ...
+
+    def put_file(self, path: Path, checksum: Id32, *, again: bool = False) -> str:
+        """The same for the content of a file, which is never in memory as a whole."""
         ...
 
     def remove(self, checksums: Iterable[Id32]) -> None:
@@ -91,6 +102,19 @@ class Publisher:
         self.verify(url, checksum, len(data))
         return Manifest(url, checksum, len(data))
 
+    def publish_file(self, path: Path, checksum: Id32) -> Manifest:
+        """The same for a file, of which readers also get any part alone: validators fetch weights in pieces (§13).
+
+        Raises: as `publish`; OSError: the file cannot be read.
+        """
+        url, size = self.storage.put_file(path, checksum), path.stat().st_size
+        self.verify(url, checksum, size)
+        first = max(size // 2, size - PIECE_BYTES)
+        with path.open("rb") as file:
+            file.seek(first)
+            verify_range(url, first, size, file.read(), client=self.client, sleep=self.sleep)
+        return Manifest(url, checksum, size)
+
     def verify(self, url: str, checksum: Id32, size: int) -> None:
         """See `verify_public`."""
         verify_public(url, checksum, size, client=self.client, sleep=self.sleep)
@@ -115,9 +139,33 @@ def verify_public(
     Raises:
         DataUnreadableError: says why, with the URL.
     """
+    _patiently(lambda: _read(client, url, partial(_compare, url=url, checksum=checksum, size=size)), url, sleep)
+
+
+def verify_range(
+    url: str,
+    first: int,
+    size: int,
+    expected: bytes | None = None,
+    *,
+    client: httpx.Client,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Reads the bytes of `url` from `first` on alone, without credentials, and compares them with `expected`, or where
+    that is None counts them; of an object of `size` bytes. As patient as `verify_public`.
+
+    Raises:
+        DataUnreadableError: says why, with the URL.
+    """
+    header = {"range": f"bytes={first}-{size - 1}"}
+    piece = partial(_compare_piece, url=url, first=first, size=size, expected=expected)
+    _patiently(lambda: _read(client, url, piece, header), url, sleep)
+
+
+def _patiently(read: Callable[[], _Retry | None], url: str, sleep: Callable[[float], None]) -> None:
     reason = ""
     for attempt in range(ATTEMPTS):
-        outcome = _read(client, url, checksum, size)
+        outcome = read()
         if outcome is None:
             return
         reason = outcome.reason
@@ -127,12 +175,17 @@ def verify_public(
     raise DataUnreadableError(f"cannot read {url}: {reason}, after {ATTEMPTS} tries")
 
 
-def _read(client: httpx.Client, url: str, checksum: Id32, size: int) -> _Retry | None:
+def _read(
+    client: httpx.Client,
+    url: str,
+    compare: Callable[[httpx.Response], _Retry | None],
+    headers: Mapping[str, str] | None = None,
+) -> _Retry | None:
     """One reading: None when all is well, `_Retry` if another may help, DataUnreadableError if none will."""
     location = url
     for _ in range(REDIRECTS + 1):
         try:
-            with client.stream("GET", location) as response:
+            with client.stream("GET", location, headers=headers) as response:
                 target = response.headers.get("location")
                 if response.status_code in _REDIRECTING and target:
                     location = _same_host(location, target, url)
@@ -142,7 +195,7 @@ def _read(client: httpx.Client, url: str, checksum: Id32, size: int) -> _Retry |
                     if failure.retryable or response.status_code in _LAGGING:
                         return _Retry(str(failure), failure.retry_after_seconds)
                     raise DataUnreadableError(f"cannot read {url}: {failure}; make the bucket's objects public")
-                return _compare(response, url, checksum, size)
+                return compare(response)
         except httpx.TransportError as error:
             return _Retry(str(error) or type(error).__name__)
         except httpx.InvalidURL as error:
@@ -153,7 +206,8 @@ def _read(client: httpx.Client, url: str, checksum: Id32, size: int) -> _Retry |
 def _compare(response: httpx.Response, url: str, checksum: Id32, size: int) -> _Retry | None:
     digest = hashlib.blake2b(digest_size=32)
     received = 0
-    deadline = time.monotonic() + READING_SECONDS
+    allowed = max(READING_SECONDS, size / SLOWEST_BYTES_PER_SECOND)
+    deadline = time.monotonic() + allowed
     # Raw bytes: what a reader gets who decodes nothing.
     for chunk in response.iter_raw():
         received += len(chunk)
@@ -161,10 +215,31 @@ def _compare(response: httpx.Response, url: str, checksum: Id32, size: int) -> _
             raise DataUnreadableError(f"{url} serves more than the {size} bytes that were published")
         digest.update(chunk)
         if time.monotonic() > deadline:
-            return _Retry(f"only {received} of {size} bytes came in {READING_SECONDS:.0f} s")
+            return _Retry(f"only {received} of {size} bytes came in {allowed:.0f} s")
     if received < size:
         return _Retry(f"{received} of {size} bytes came")
     if digest.digest() != checksum:
+        raise DataUnreadableError(f"{url} serves other bytes than were published")
+    return None
+
+
+def _compare_piece(response: httpx.Response, url: str, first: int, size: int, expected: bytes | None) -> _Retry | None:
+    if response.status_code != httpx.codes.PARTIAL_CONTENT:
+        raise DataUnreadableError(
+            f"{url} does not serve ranges (HTTP {response.status_code}), and validators fetch weights in pieces: "
+            "publish at a host that does"
+        )
+    whole = response.headers.get("content-range", "").rpartition("/")[2]
+    if whole != str(size):
+        raise DataUnreadableError(f"{url} has {whole or 'unknown'} bytes instead of {size}")
+    received = bytearray()
+    for chunk in response.iter_raw():
+        received += chunk
+        if len(received) > size - first:
+            break
+    if len(received) < size - first:
+        return _Retry(f"{len(received)} of {size - first} bytes came")
+    if len(received) > size - first or expected not in (None, received):
         raise DataUnreadableError(f"{url} serves other bytes than were published")
     return None
 

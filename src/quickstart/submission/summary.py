@@ -1,7 +1,7 @@
 """What a wallet has done and earned, from its ledger alone."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,27 +15,38 @@ FEE_ITEMS = ("fee_base", "fee_operation", "fee_value")
 EARNED_ITEMS = ("reward_submitter", "reward_model", "incentive")
 
 
-def summary(ledger: Ledger, *, since_epoch: int = 0, current_epoch: int | None = None) -> dict[str, Any]:
+def summary(
+    ledger: Ledger,
+    *,
+    since_epoch: int = 0,
+    current_epoch: int | None = None,
+    settled_before: Mapping[FillState, int] | None = None,
+) -> dict[str, Any]:
     """Counts, money and latency, ready for JSON. Amounts in shannons, latency in milliseconds.
 
     `since_epoch` limits fills and epochs to later ones; money is always the whole ledger's. `current_epoch` tells
     fills in audit from claimable ones.
+
+    With `settled_before`, the ledger's `fill_counts` when a run began, it is that run's summary: what it settled and
+    what is open now are told of fills of any epoch, since a reward comes two epochs after its fill.
     """
     sums = ledger.fill_sums()
     fills = [one for one in sums if one.epoch >= since_epoch]
+    told = fills if settled_before is None else sums
+    before = settled_before or {}
     reports = [report for report in ledger.epoch_reports() if report.epoch >= since_epoch]
     totals = dict(ledger.totals())
     earned = sum(totals.get(item, 0) for item in EARNED_ITEMS)
     fees = -sum(totals.get(item, 0) for item in FEE_ITEMS)
     bond_lost = sum(one.bond * one.count for one in sums if one.state is FillState.SLASHED)
-    open_fills = [one for one in fills if one.state is FillState.FILLED]
+    open_fills = [one for one in told if one.state is FillState.FILLED]
     claimable = [one for one in open_fills if current_epoch is not None and current_epoch > one.epoch + 1]
     return {
         "filled": _count(fills),
         "in_audit": _count(open_fills) - _count(claimable),
         "claimable": _count(claimable),
-        "claimed": _count(one for one in fills if one.state is FillState.CLAIMED),
-        "false_claims": _count(one for one in fills if one.state is FillState.SLASHED),
+        "claimed": _settled(told, before, FillState.CLAIMED),
+        "false_claims": _settled(told, before, FillState.SLASHED),
         "lost": _lost(ledger, reports),
         "pending": len(ledger.pending()),
         "claims_landed": ledger.counts(IntentKind.CLAIM).get(IntentStatus.LANDED, 0),
@@ -58,6 +69,10 @@ def summary(ledger: Ledger, *, since_epoch: int = 0, current_epoch: int | None =
 
 def _count(sums: Iterable[FillSum]) -> int:
     return sum(one.count for one in sums)
+
+
+def _settled(sums: Iterable[FillSum], before: Mapping[FillState, int], state: FillState) -> int:
+    return _count(one for one in sums if one.state is state) - before.get(state, 0)
 
 
 def _lost(ledger: Ledger, reports: Sequence[EpochReport]) -> int:

@@ -1,10 +1,16 @@
 """Signing outside of a submitting run: lease, ledger, coins, outbox, nothing left unsettled; and publishing with it."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
+import httpx
+
+from quickstart import clock
 from quickstart.chain.board import Board
 from quickstart.chain.client import NetworkReader, connect
 from quickstart.chain.coins import CoinPool
@@ -13,8 +19,9 @@ from quickstart.chain.keys import Wallet
 from quickstart.chain.lanes import Lanes
 from quickstart.chain.own_models import OwnModel
 from quickstart.chain.versions import SigningPermit
-from quickstart.errors import FundsError
+from quickstart.errors import FundsError, UsageError
 from quickstart.ledger.ledger import Ledger
+from quickstart.ledger.records import IntentKind
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.alarms import Alarms, watch_versions
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS
@@ -23,14 +30,31 @@ from quickstart.submission.outbox import Outbox
 from quickstart.submission.premises import Network, Places, Premises
 from quickstart.submission.reconcile import reconcile
 from quickstart.submission.storage import Publisher, Storage, public_client
+from quickstart.trainer.copies import ModelCopies
 from quickstart.trainer.evaluation import assigned_share
 from quickstart.trainer.products import Product
-from quickstart.trainer.publication import Commit, Costs, Create, PublicationDesk, Step, costs, next_step, prepare
+from quickstart.trainer.publication import (
+    Commit,
+    Costs,
+    Create,
+    PublicationDesk,
+    Step,
+    costs,
+    next_step,
+    prepare,
+    to_compound,
+)
 from quickstart.trainer.reveal_desk import RevealDesk
+from quickstart.trainer.reveals import RETRY_SECONDS, Phase, Status
 from quickstart.trainer.vault import Release, Vault
 from quickstart.units import format_soma
 
 FAUCET_REQUESTS = 3
+
+POLL_SECONDS = 1.0
+"""Between two looks at a reveal that is due."""
+
+MakeVault: TypeAlias = Callable[[Places, Wallet, Storage, httpx.Client], Vault]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +70,7 @@ class Office:
     vault: Vault
     publisher: Publisher
     reveals: RevealDesk
+    scratch: Path
 
     async def fund(self, needed: int) -> None:
         """Sees that the coins hold `needed` shannons, with the faucet's help where there is one.
@@ -125,26 +150,73 @@ async def publish(
     keep: int,
     confirm: Callable[[Quote], None],
 ) -> Committed:
-    """Seals, uploads and keeps a model, asks, then stakes if need be, and commits. Interrupted, it is run again.
+    """Asks, then encrypts, uploads and keeps a model, stakes if need be, and commits. Interrupted, it is run again.
 
-    `keep`: shannons that must be left for gas and bonds. `confirm` raises to stop; nothing was signed then.
+    `keep`: shannons that must be left for gas and bonds. `confirm` raises to stop; nothing was uploaded or signed then.
 
     Raises:
-        UsageError: our models, our coins or the product do not allow it; nothing was signed.
+        UsageError: our models, our coins or the product do not allow it, or do not any more; nothing was signed.
         DataUnreadableError: a public copy cannot be read back; nothing was signed.
     """
-    offered, board, models = await quote(office.reader, office.wallet.address, product, stake, update=update)
+    owner = office.wallet.address
+    offered, board, models = await quote(office.reader, owner, product, stake, update=update)
     await office.fund(offered.costs.total + keep)
     confirm(offered)
     release = await asyncio.to_thread(
-        prepare, product.plain, product.embedding, board.width, office.vault, office.publisher, models
+        prepare, product, board.width, office.vault, office.publisher, office.scratch, models
     )
+    # An upload takes minutes, in which an epoch may have ended.
+    now, board, _ = await quote(office.reader, owner, product, stake, update=update)
+    if now.step != offered.step or now.costs.at_risk > offered.costs.at_risk:
+        raise UsageError("the network changed while the weights were uploaded: run this again; nothing was signed")
     desk = PublicationDesk(office.outbox)
     if isinstance(offered.step, Create):
         model_id = await desk.create(stake, commission_bps, board.epoch, release)
     else:
         model_id = offered.step.model_id
     return Committed(model_id, await desk.commit(model_id, release, board.epoch), release)
+
+
+async def compound(office: Office, model_id: Id32, share_percent: int, keep: int) -> int:
+    """Adds a share of what models of ours have earned to a model's stake, and leaves `keep`; shannons added.
+
+    Raises:
+        NetworkError: it was refused or failed.
+    """
+    epoch, _ = await office.reader.own_models(office.wallet.address)
+    earned = office.ledger.totals().get("reward_model", 0)
+    before = sum(int(intent.details["stake"]) for intent, _ in office.ledger.landed(IntentKind.ADD_STAKE))
+    amount = to_compound(earned, before, share_percent, office.outbox.pool.balance, keep, epoch.parameters)
+    if amount:
+        await PublicationDesk(office.outbox).stake(model_id, amount, epoch)
+    return amount
+
+
+async def reveal_due(office: Office, *, wait: bool, seconds: float = math.inf) -> tuple[Status, ...]:
+    """Reveals what is due, trying until it is done, its epoch is over, or `seconds` have passed; where every commitment
+    then stands. `wait`: also for the epoch in which one becomes due.
+    """
+    deadline = clock.now() + seconds
+    while True:
+        await office.reveals.look()
+        for reveal in office.reveals.due:
+            await office.reveals.begin(reveal)
+        phases = {one.phase for one in office.reveals.statuses}
+        if Phase.REVEAL_DUE in phases and office.reveals.open:
+            pause = POLL_SECONDS
+        elif Phase.COMMITTED in phases and wait:
+            pause = RETRY_SECONDS
+        else:
+            break
+        if clock.now() + pause > deadline:
+            break
+        await asyncio.sleep(pause)
+    return office.reveals.statuses
+
+
+def wallet_vault(places: Places, wallet: Wallet, storage: Storage, client: httpx.Client) -> Vault:
+    """A vault in the wallet's folder on this machine."""
+    return Vault(places.vault, wallet, storage, client)
 
 
 @asynccontextmanager
@@ -156,6 +228,7 @@ async def open_office(
     premises: Premises,
     command: str,
     permit: SigningPermit,
+    make_vault: MakeVault = wallet_vault,
 ) -> AsyncIterator[Office]:
     """Takes the wallet's lease and settles what an earlier run left open.
 
@@ -176,7 +249,7 @@ async def open_office(
         if await outbox.recover():
             await asyncio.sleep(INDEX_LAG_SECONDS)
         client = stack.enter_context(public_client())
-        vault = Vault(places.vault, wallet, storage, client)
+        vault = make_vault(places, wallet, storage, client)
         office = Office(
             wallet=wallet,
             network=network,
@@ -186,7 +259,11 @@ async def open_office(
             outbox=outbox,
             vault=vault,
             publisher=Publisher(storage, client),
-            reveals=RevealDesk(wallet.address, reader, vault, outbox, ledger),
+            reveals=RevealDesk(wallet.address, reader, vault, outbox, ledger, copies=ModelCopies(client, writer)),
+            scratch=places.root,
         )
         await office.count_coins()
-        yield office
+        try:
+            yield office
+        finally:
+            await office.reveals.close()

@@ -1,6 +1,7 @@
 """The folder that training leaves and publishing takes: weights, embedding, evaluation, plots."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ WEIGHTS, EMBEDDING, EVALUATION = "model.safetensors", "embedding.npy", "evaluati
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Product:
-    """What is published: the safetensors file, and the embedding to reveal, float32 (width,)."""
+    """What is published: a safetensors file, and the embedding to reveal, float32 (width,)."""
 
-    plain: bytes
+    weights: Path
     embedding: Floats
 
 
@@ -31,43 +32,71 @@ def read_product(folder: Path) -> Product:
         UsageError: it left nothing there.
     """
     try:
-        plain = (folder / WEIGHTS).read_bytes()
-        embedding = np.load(folder / EMBEDDING, allow_pickle=False)
+        with (folder / WEIGHTS).open("rb"):
+            embedding = np.load(folder / EMBEDDING, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder} holds no trained model ({error}): run `uv run train --out {folder}`") from error
-    return Product(plain, np.asarray(embedding, np.float32))
+    return Product(folder / WEIGHTS, np.asarray(embedding, np.float32))
+
+
+def write_weights(folder: Path, plain: bytes) -> Path:
+    """Puts a model's file into `folder`, durable, under a name that `write_product` replaces; its path.
+
+    Raises:
+        StateError: the folder cannot be written.
+    """
+    draft = folder / f".{WEIGHTS}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            file.write(plain)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return draft
 
 
 def write_product(
-    folder: Path, product: Product, kinds: Sequence[KindResult], outlook: Mapping[str, Expectation]
-) -> dict[str, Any]:
-    """Writes everything; the evaluation as a document.
+    folder: Path,
+    weights: Path,
+    embedding: Floats,
+    kinds: Sequence[KindResult],
+    outlook: Mapping[str, Expectation],
+    losses: Mapping[str, float | None],
+) -> tuple[Product, dict[str, Any]]:
+    """Writes everything, and renames `weights` (of `write_weights`) last; the evaluation as a document.
 
     Raises:
         StateError: the folder cannot be written.
     """
     document = {
+        **losses,
         "kinds": [asdict(kind) | {"share": kind.share} for kind in kinds],
         "outlook": {name: asdict(one) for name, one in outlook.items()},
     }
-    losses = [(float(record["step"]), float(record["loss"])) for record in read_metrics(folder / "metrics.jsonl")]
+    curve = [(float(record["step"]), float(record["loss"])) for record in read_metrics(folder / "metrics.jsonl")]
     chart = {kind.kind: _bars(kind) for kind in kinds[:8]}
     try:
         with (folder / f".{EMBEDDING}").open("wb") as file:
-            np.save(file, product.embedding)
+            np.save(file, embedding)
         (folder / f".{EMBEDDING}").replace(folder / EMBEDDING)
         for name, content in (
             (EVALUATION, json.dumps(document, indent=2).encode()),
-            ("loss.svg", line_chart("Loss", "step", "nats per byte", {"training": losses}).encode()),
+            ("loss.svg", line_chart("Loss", "step", "nats per byte", {"training": curve}).encode()),
             ("kinds.svg", bar_chart("Loss on held-out windows", "nats per byte", chart).encode()),
-            (WEIGHTS, product.plain),
         ):
             draft = folder / f".{name}"
             draft.write_bytes(content)
             draft.replace(folder / name)
+        weights.replace(folder / WEIGHTS)
     except OSError as error:
-        raise StateError(f"{folder} cannot be written ({error.strerror}): name another --out") from error
-    return document
+        raise _unwritable(folder, error) from error
+    return Product(folder / WEIGHTS, embedding), document
+
+
+def _unwritable(folder: Path, error: OSError) -> StateError:
+    return StateError(f"{folder} cannot be written ({error.strerror}): free disk space, or name another --out")
 
 
 def _bars(kind: KindResult) -> dict[str, float]:

@@ -1,25 +1,30 @@
 """From a trained model to a commitment on the chain: encrypted, uploaded, checked, kept, and only then signed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from quickstart.chain.board import Epoch
 from quickstart.chain.coins import Coin
-from quickstart.chain.ids import Id32, blake2b_256, derive_id, format_id
+from quickstart.chain.ids import Id32, derive_id, format_id
 from quickstart.chain.own_models import ModelState, OwnModel
 from quickstart.chain.protocol import Parameters
-from quickstart.chain.transactions import AddStakeToModel, CommitModel, CreateModel, FloatVector, Kind
-from quickstart.errors import FundsError, NetworkError, UsageError, WeightsError
+from quickstart.chain.transactions import AddStakeToModel, CommitModel, CreateModel, Kind
+from quickstart.errors import FundsError, NetworkError, StateError, UsageError, WeightsError
 from quickstart.ledger.ledger import ConflictError
 from quickstart.ledger.records import IntentKind
-from quickstart.scoring.weights import encrypt, parse_weights
+from quickstart.scoring.tensor_file import FileAt
+from quickstart.scoring.weights import encrypt_file, open_weights
 from quickstart.submission.outbox import Outbox, Settled
 from quickstart.submission.storage import Publisher
-from quickstart.trainer.vault import Release, Vault, new_key, verify_range
-from quickstart.units import basis_points, format_soma
+from quickstart.trainer.products import Product
+from quickstart.trainer.vault import Release, Vault, new_key
+from quickstart.units import BPS, basis_points, format_soma
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,34 +94,41 @@ def create_fee(stake: int, parameters: Parameters) -> int:
     return parameters.base_fee + 3 * parameters.write_object_fee + value_fee
 
 
-def to_compound(earned: int, compounded: int, share_percent: int, spare: int) -> int:
+def to_compound(
+    earned: int, compounded: int, share_percent: int, balance: int, keep: int, parameters: Parameters
+) -> int:
     """Shannons to add to the stake: `share_percent` of all that models `earned`, less what was added before, and no
-    more than is `spare` once gas and bonds are kept.
+    more than leaves `keep` of `balance` once its own fee and that of a reveal are paid.
     """
-    return max(0, min(earned * share_percent // 100 - compounded, spare))
+    spare = balance - keep - commit_fee(parameters) - create_fee(0, parameters)
+    # An amount a has a value fee of a x bps / 10,000, rounded down.
+    affordable = spare * BPS // (BPS + parameters.value_fee_bps // 2)
+    return max(0, min(earned * share_percent // 100 - compounded, affordable))
 
 
 def prepare(
-    plain: bytes,
-    embedding: FloatVector,
+    product: Product,
     width: int,
     vault: Vault,
     publisher: Publisher,
+    scratch: Path,
     models: Sequence[OwnModel] = (),
 ) -> Release:
     """Encrypts, uploads, checks the public copy, and keeps key and embedding. Nothing is signed before this is done.
 
     A release of the same weights and embedding that an earlier run kept is taken up again, unless one of `models` has
-    revealed its key.
+    revealed its key. `scratch`: a folder with room for the encrypted file; it is never in memory as a whole.
 
     Raises:
         UsageError: these weights or this embedding cannot be a model of this network.
+        StateError: `scratch` has no room.
         DataUnreadableError: the public copy, or the backup, cannot be read back.
         QuickstartError: the storage refused; see the storage.
     """
+    embedding = product.embedding
     try:
-        weights = parse_weights(plain)
-    except WeightsError as error:
+        weights = open_weights(FileAt(product.weights))
+    except (WeightsError, OSError) as error:
         raise UsageError(f"the weights cannot be published: {error}") from error
     if weights.architecture.width != width:
         raise UsageError(f"the model has width {weights.architecture.width}, the network's targets {width}")
@@ -125,12 +137,27 @@ def prepare(
     revealed = {model.revealed_key for model in models}
     kept = (r for r in vault.releases() if r.weights == weights.checksum and np.array_equal(r.embedding, embedding))
     key = next((release.key for release in kept if release.key_commitment not in revealed), None) or new_key()
-    encrypted = encrypt(plain, key)
-    manifest = publisher.publish(encrypted, blake2b_256(encrypted))
-    verify_range(manifest.url, encrypted, publisher.client)
+    with _encrypted(product.weights, key, scratch) as (encrypted, checksum):
+        manifest = publisher.publish_file(encrypted, checksum)
     release = Release(key, embedding, manifest, weights.checksum)
     vault.keep(release)
     return release
+
+
+@contextmanager
+def _encrypted(plain: Path, key: bytes, scratch: Path) -> Iterator[tuple[Path, Id32]]:
+    """The encrypted file and its checksum; it goes with the block."""
+    with ExitStack() as stack:
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(NamedTemporaryFile(dir=scratch, prefix=".encrypted-"))
+            with plain.open("rb") as content:
+                checksum = encrypt_file(content, file, key)
+        except OSError as error:
+            raise StateError(
+                f"{plain} cannot be encrypted into {scratch} ({error.strerror or error}); free as much disk as it needs"
+            ) from error
+        yield Path(file.name), checksum
 
 
 class PublicationDesk:

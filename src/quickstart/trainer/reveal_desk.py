@@ -14,11 +14,12 @@ from quickstart.chain.coins import Coin
 from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.own_models import OwnModel
 from quickstart.chain.transactions import RevealModel
-from quickstart.errors import StateError, UnknownVersionError
+from quickstart.errors import StateError, UnknownVersionError, UnreachableError
 from quickstart.ledger.ledger import ConflictError, Ledger
 from quickstart.ledger.records import IntentKind
 from quickstart.submission.board_watch import INDEX_LAG_SECONDS
 from quickstart.submission.outbox import Outbox, Settled
+from quickstart.trainer.copies import ModelCopies
 from quickstart.trainer.publication import commit_fee, commitment_subject
 from quickstart.trainer.reveals import Attempts, Next, Phase, Reveal, Status, decide, pending_reveals, status
 from quickstart.trainer.vault import Release, Vault
@@ -32,7 +33,8 @@ LOOK_EVERY_SECONDS = 60.0
 class RevealDesk:
     """The commitments of one wallet. `look` reads the chain, `due` says what to attempt, `begin` makes one attempt.
 
-    `wall_clock`: seconds since 1970, as the chain's epochs are counted.
+    `wall_clock`: seconds since 1970, as the chain's epochs are counted. `copies`: what looks after the public copies of
+    our models' weights, beside all that; nothing does where it is None.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class RevealDesk:
         outbox: Outbox,
         ledger: Ledger,
         wall_clock: Callable[[], float] = time.time,
+        copies: ModelCopies | None = None,
     ) -> None:
         self._owner = owner
         self._reader = reader
@@ -50,6 +53,8 @@ class RevealDesk:
         self._outbox = outbox
         self._ledger = ledger
         self._wall_clock = wall_clock
+        self._copies = copies
+        self._checking: asyncio.Task[None] | None = None
         self._epoch: Epoch | None = None
         self._looked_at = -LOOK_EVERY_SECONDS
         self._attempts: dict[Reveal, Attempts] = {}
@@ -75,10 +80,10 @@ class RevealDesk:
             self._looking = asyncio.create_task(self.look())
 
     async def close(self) -> None:
-        """Ends a look that is under way."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        """Ends a look, or a reading of public copies, that is under way."""
+        for task in filter(None, (self._looking, self._checking)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     @property
     def _is_current(self) -> bool:
@@ -90,6 +95,11 @@ class RevealDesk:
         self._looked_at = clock.now()
         self._epoch, models = await self._reader.own_models(self._owner)
         self.statuses = self._statuses(models, self._epoch.number)
+        if self._checking is not None and self._checking.done():
+            done, self._checking = self._checking, None
+            done.result()
+        if self._copies is not None and self._checking is None:
+            self._checking = asyncio.create_task(self._copies.check(models))
         for missed in self.statuses:
             if missed.phase is Phase.MISSED and missed.reveal not in self._told:
                 self._told.add(missed.reveal)
@@ -155,18 +165,20 @@ class RevealDesk:
         self._attempts[reveal] = replace(self._attempts_of(reveal), under_way=False)
 
     def _release(self, reveal: Reveal) -> Release | None:
-        """What opens a commitment; without it there is nothing to do but to say so, and to look again later."""
+        """What opens a commitment; without it there is nothing to do but to say so, and to look again later. There is
+        no hope only once disk and bucket have answered, and neither has it.
+        """
+        reason = "its key is neither in the state folder nor in the bucket; restore either"
         try:
             release = self._vault.find(reveal.key)
-        except StateError as error:
+        except UnreachableError as error:
             log.error("model %s is not revealed yet: %s", format_id(reveal.model_id), error)
-            release = None
+            return None
+        except StateError as error:
+            release, reason = None, str(error)
         if release is None:
             self._keyless.add(reveal)
-            log.error(
-                "model %s cannot be revealed: its key is neither in the state folder nor in the bucket; restore either",
-                format_id(reveal.model_id),
-            )
+            log.error("model %s cannot be revealed: %s", format_id(reveal.model_id), reason)
         else:
             self._keyless.discard(reveal)
         return release

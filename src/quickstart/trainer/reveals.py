@@ -8,11 +8,12 @@ A commit of epoch E is revealed in E + 1, in no other epoch. Missed, a first com
 an update is dropped without loss. Nothing stays pending for ever: the chain's epoch alone moves the state on.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from quickstart.chain.ids import Id32
+from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.own_models import ModelState, OwnModel
 from quickstart.units import HOURS, MINUTES
 
@@ -79,6 +80,21 @@ def pending_reveals(models: Iterable[OwnModel]) -> tuple[Reveal, ...]:
         for model in models
         if model.pending is not None
     )
+
+
+def commitments(statuses: Sequence[Status]) -> list[dict[str, Any]]:
+    """What to tell of commitments, ready for JSON. `lost`: missed, or due still; a later commit makes up for it."""
+    newest = max((one.reveal.commit_epoch for one in statuses), default=0)
+    return [
+        {
+            "model": format_id(one.reveal.model_id),
+            "commit_epoch": one.reveal.commit_epoch,
+            "phase": one.phase.value,
+            "next": one.leads_to.value,
+            "lost": one.phase in (Phase.MISSED, Phase.REVEAL_DUE) and one.reveal.commit_epoch == newest,
+        }
+        for one in statuses
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,13 +35,22 @@ class StepReport:
 
 class Training:
     """One run in `folder`, which holds its checkpoints and metrics. Begins where the folder's last run stopped.
+    `checkpointed` is called after each checkpoint.
 
     Raises:
         UsageError: the folder holds a run with another model, data or order.
     """
 
-    def __init__(self, plan: TrainingPlan, model: TrainableModel, sources: Sequence[Source], folder: Path) -> None:
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        model: TrainableModel,
+        sources: Sequence[Source],
+        folder: Path,
+        checkpointed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.plan, self.model = plan, model
+        self._checkpointed = checkpointed
         self.device = next(model.parameters()).device
         self._identity = plan.identity(model.architecture, tuple(source.name for source in sources))
         self._optimizer = torch.optim.AdamW(_groups(model, plan.weight_decay), lr=0.0, betas=BETAS)
@@ -107,6 +116,7 @@ class Training:
             "random": torch.get_rng_state(),
         }
         self._checkpoints.save(self.step, content)
+        self._checkpointed()
 
     def _restore(self, folder: Path) -> Position | None:
         content = self._checkpoints.latest(self.device)

@@ -7,8 +7,9 @@ name follows from that secret and from the commitment on the chain: whoever has 
 
 import base64
 import json
+import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +26,10 @@ from quickstart.chain.ids import Id32, blake2b_256, format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.transactions import FloatVector, Manifest
 from quickstart.durable import write_durably
-from quickstart.errors import DataUnreadableError, StateError
+from quickstart.errors import StateError, UnreachableError
 from quickstart.submission.storage import Storage, verify_public
+
+log = logging.getLogger(__name__)
 
 NONCE_BYTES = 12
 LARGEST_SEALED = 1 << 20
@@ -53,14 +56,23 @@ class Release:
 
 
 class Vault:
-    """The releases of one wallet, one sealed file each, in `folder`, and their backups in `storage`.
+    """The releases of one wallet, one sealed file each, in `folder`, and their backups in `storage`. `made_durable` is
+    called when `folder` has changed: a volume is only kept once it is committed.
 
     Raises:
         StateError: (any method) the folder cannot be used, or a file in it is damaged or another wallet's.
     """
 
-    def __init__(self, folder: Path, wallet: Wallet, storage: Storage, client: httpx.Client) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        wallet: Wallet,
+        storage: Storage,
+        client: httpx.Client,
+        made_durable: Callable[[], None] = lambda: None,
+    ) -> None:
         self._folder = folder
+        self._made_durable = made_durable
         self._secret = wallet.secret
         self._storage = storage
         self._client = client
@@ -74,12 +86,17 @@ class Vault:
         sealed = seal(release, self._secret)
         path = self._path(release.key_commitment)
         _write(path, sealed)
+        self._made_durable()
         self._open(path, release.key_commitment)
         url = self._storage.put(sealed, backup_name(self._secret, release.key_commitment))
         verify_public(url, blake2b_256(sealed), len(sealed), client=self._client)
 
     def find(self, key_commitment: Id32) -> Release | None:
-        """The release of a commitment: from the disk, else from its backup; None when neither has it."""
+        """The release of a commitment: from the disk, else from its backup; None when neither has it.
+
+        Raises:
+            UnreachableError: the disk does not have it, and whether there is a backup cannot be told now.
+        """
         path = self._path(key_commitment)
         with suppress(StateError):  # a damaged file is what the backup is for
             if path.exists():
@@ -88,35 +105,50 @@ class Vault:
         if sealed is None:
             return self._open(path, key_commitment) if path.exists() else None
         release = open_sealed(sealed, self._secret, key_commitment)
-        _write(path, sealed)
+        try:
+            _write(path, sealed)
+            self._made_durable()
+        except StateError as error:  # what was found is worth half a stake, also where it cannot be kept once more
+            log.error("%s", error)
         return release
 
     def releases(self) -> Iterator[Release]:
         """All that this disk has; damaged ones are left out."""
-        for path in sorted(self._folder.glob("*.sealed")):
-            with suppress(StateError, ValueError):
-                yield self._open(path, bytes.fromhex(path.stem))
+        return releases_in(self._folder, self._secret)
 
     def _fetch_backup(self, key_commitment: Id32) -> bytes | None:
         url = self._storage.public_url(backup_name(self._secret, key_commitment))
         try:
             answer = self._client.get(url)
-        except (httpx.TransportError, httpx.InvalidURL):
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise UnreachableError(f"the backup of a key cannot be asked for at {url}: {error}") from error
+        if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.FORBIDDEN):  # buckets that may not be listed
             return None
-        return (
-            answer.content if answer.status_code == httpx.codes.OK and len(answer.content) <= LARGEST_SEALED else None
-        )
+        if answer.status_code != httpx.codes.OK or len(answer.content) > LARGEST_SEALED:
+            raise UnreachableError(f"the backup of a key cannot be read at {url} (HTTP {answer.status_code})")
+        return answer.content
 
     def _path(self, key_commitment: Id32) -> Path:
         return self._folder / f"{key_commitment.hex()}.sealed"
 
     def _open(self, path: Path, key_commitment: Id32) -> Release:
-        try:
-            return open_sealed(path.read_bytes(), self._secret, key_commitment)
-        except OSError as error:
-            raise StateError(f"{path} cannot be read ({error.strerror}); mend its permissions") from error
-        except StateError as error:
-            raise StateError(f"{path}: {error}") from error
+        return _open(path, self._secret, key_commitment)
+
+
+def releases_in(folder: Path, wallet_secret: bytes) -> Iterator[Release]:
+    """The releases that a vault's folder holds; damaged ones, and those of other wallets, are left out."""
+    for path in sorted(folder.glob("*.sealed")):
+        with suppress(StateError, ValueError):
+            yield _open(path, wallet_secret, bytes.fromhex(path.stem))
+
+
+def _open(path: Path, wallet_secret: bytes, key_commitment: Id32) -> Release:
+    try:
+        return open_sealed(path.read_bytes(), wallet_secret, key_commitment)
+    except OSError as error:
+        raise StateError(f"{path} cannot be read ({error.strerror}); mend its permissions") from error
+    except StateError as error:
+        raise StateError(f"{path}: {error}") from error
 
 
 def new_key() -> bytes:
@@ -163,25 +195,6 @@ def open_sealed(sealed: bytes, wallet_secret: bytes, key_commitment: Id32) -> Re
 def backup_name(wallet_secret: bytes, key_commitment: Id32) -> Id32:
     """Name of a release's backup in the bucket; nobody without the wallet can tell whose or what it is."""
     return _derive(wallet_secret, b"quickstart release backup " + key_commitment)
-
-
-def verify_range(url: str, data: bytes, client: httpx.Client) -> None:
-    """Checks that a host serves the end of `data` when asked for it alone: validators fetch weights in pieces (§13).
-
-    Raises:
-        DataUnreadableError: it does not.
-    """
-    first = len(data) // 2
-    header = {"range": f"bytes={first}-{len(data) - 1}"}
-    try:
-        answer = client.get(url, headers=header)
-    except httpx.TransportError as error:
-        raise DataUnreadableError(f"cannot read {url}: {error}; check the bucket") from error
-    if answer.status_code != httpx.codes.PARTIAL_CONTENT or answer.content != data[first:]:
-        raise DataUnreadableError(
-            f"{url} does not serve ranges (HTTP {answer.status_code}), and validators fetch weights in pieces: "
-            "publish at a host that does"
-        )
 
 
 def _derive(secret: bytes, purpose: bytes) -> bytes:
