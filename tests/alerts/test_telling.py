@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ from quickstart.alerts.alert import Alert, AlertKind, Judgement
 from quickstart.alerts.channels import Channel, Mail, Webhook, channels_of, scrubbed, shape_of
 from quickstart.alerts.journal import Journal, read
 from quickstart.alerts.telling import Teller, trial
-from quickstart.alerts.watch import Watch
+from quickstart.alerts.watch import Watch, watching
 from quickstart.chain.backoff import Backoff
 from quickstart.errors import NetworkError, SettingsError, StateError
+from quickstart.ledger.ledger import Ledger
+from quickstart.ledger.records import Alarm, AlarmKind
 from quickstart.logs import hide_urls
 from quickstart.settings import AlertShape, load_settings, settings_table
+from quickstart.submission.premises import Places
 
 MINUTE = 60_000
 NOW = 1_800_000_000_000
@@ -317,3 +320,24 @@ def test_settings_that_make_channels(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         Webhook("https://hooks.slack.com/services/x", AlertShape.SLACK),
         Mail("m.example", 587, False, "a@b.example", ("a@b.example", "c@d.example")),
     )
+
+
+def test_a_run_is_watched_where_there_is_somebody_to_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for row in settings_table():
+        monkeypatch.delenv(row.name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    places = Places(tmp_path / "networks" / "c1" / ("2f" * 32))
+    assert not isinstance(watching(load_settings(), tmp_path, places, "http://127.0.0.1:1"), Watch)
+    with inbox() as box:
+        monkeypatch.setenv("QUICKSTART_ALERT_WEBHOOK", box.url)
+        watch = watching(load_settings(), tmp_path, places, "http://127.0.0.1:1")
+        assert isinstance(watch, Watch)
+        with closing(opened(places.ledger)) as ledger:
+            ledger.raise_alarm(Alarm(AlarmKind.UNREADABLE, "u", "gone", 1))
+            watch._teller.round(watch._look)
+    assert box.taken == [("raised", "upload unreadable")]
+
+
+def opened(path: Path) -> Ledger:
+    path.parent.mkdir(parents=True)
+    return Ledger(path)
