@@ -42,6 +42,7 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
         ("status", "--epoch --csv --local --rpc-url --state --json --verbose"),
         ("review", "--state --json --verbose"),
         ("board", "--network --rpc-url --plots --state --json --verbose"),
+        ("alerts", "--local --rpc-url --dry-run --state --json --verbose"),
         ("validators", "--network --rpc-url --state --json --verbose"),
         ("plan", "--gpu-seconds --state --json --verbose"),
         ("dashboard", "--port --rpc-url --state --verbose"),
