@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from email.utils import getaddresses
+from enum import StrEnum
 from functools import cache
 from os import environ
 from pathlib import Path
@@ -22,6 +24,7 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from quickstart.chain.addresses import is_loopback
 from quickstart.chain.keys import parse_secret_key
 from quickstart.data.filter_names import DEFAULT_FILTERS, FILTERS
 from quickstart.errors import KeyFormatError, SettingsError
@@ -110,6 +113,38 @@ def _check_filters(value: str) -> str:
     if unknown := [name for name in names if name not in FILTERS]:
         raise ValueError(f"{unknown[0]!r} is none of {', '.join(FILTERS)}; {NO_FILTERS} switches all off")
     return ",".join(dict.fromkeys(names))
+
+
+class AlertShape(StrEnum):
+    """What a webhook is told in; `AUTO`: as its host wants it."""
+
+    AUTO = "auto"
+    JSON = "json"
+    SLACK = "slack"
+    DISCORD = "discord"
+
+
+def _check_webhook(value: SecretStr) -> SecretStr:
+    url = _check_url(value.get_secret_value())
+    if urlsplit(url).scheme != "https" and not is_loopback(url):
+        raise ValueError("not safe: the address is a secret, and http sends it open; it begins with https://")
+    return SecretStr(url)
+
+
+def _check_smtp(value: str) -> str:
+    text = value.strip().rstrip("/")
+    scheme, separator, rest = text.partition("://")
+    if scheme not in ("smtp", "smtps") or not separator or "/" in rest:
+        raise ValueError("not a mail server; it is named like smtp://host:587 (STARTTLS) or smtps://host:465 (TLS)")
+    _check_url(f"https://{rest}")
+    return text
+
+
+def _check_addresses(value: str) -> str:
+    addresses = [address for _, address in getaddresses([value])]
+    if not addresses or any(not re.fullmatch(r"[^@\s]+@[^@\s]+", address) for address in addresses):
+        raise ValueError("not mail addresses; they are named like one@example.org,two@example.org")
+    return value
 
 
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
@@ -249,6 +284,44 @@ class Settings(BaseSettings):
         le=100,
         validation_alias="QUICKSTART_MAX_CONTAINERS",
         description="GPUs rented on Modal at the same time. Read when deploying.",
+    )
+    alert_webhook: Annotated[SecretStr, AfterValidator(_check_webhook)] | None = Field(
+        default=None,
+        validation_alias="QUICKSTART_ALERT_WEBHOOK",
+        description="Address that alerts are posted to: of Slack, of Discord, or any that takes JSON.",
+    )
+    alert_shape: AlertShape = Field(
+        default=AlertShape.AUTO,
+        validation_alias="QUICKSTART_ALERT_SHAPE",
+        description="What the webhook is told in: json, slack or discord; auto knows it by the address.",
+    )
+    alert_smtp: Annotated[str, AfterValidator(_check_smtp)] | None = Field(
+        default=None,
+        validation_alias="QUICKSTART_ALERT_SMTP",
+        description="Server that sends alerts by mail: smtp://host:587 (STARTTLS) or smtps://host:465 (TLS).",
+    )
+    alert_smtp_user: str | None = Field(
+        default=None, validation_alias="QUICKSTART_ALERT_SMTP_USER", description="Who logs in there."
+    )
+    alert_smtp_password: SecretStr | None = Field(
+        default=None, validation_alias="QUICKSTART_ALERT_SMTP_PASSWORD", description="With this password."
+    )
+    alert_mail_to: Annotated[str, AfterValidator(_check_addresses)] | None = Field(
+        default=None,
+        validation_alias="QUICKSTART_ALERT_MAIL_TO",
+        description="Mail addresses that alerts go to, with commas between.",
+    )
+    alert_mail_from: Annotated[str, AfterValidator(_check_addresses)] | None = Field(
+        default=None,
+        validation_alias="QUICKSTART_ALERT_MAIL_FROM",
+        description="Whom their mail is from; by default who logs in.",
+    )
+    alert_hours: int = Field(
+        default=26,
+        ge=0,
+        le=1_000,
+        validation_alias="QUICKSTART_ALERT_HOURS",
+        description="Hours without a filled target that make an alert; 0: never.",
     )
 
     training_dollars_per_day: Annotated[Decimal, AfterValidator(_check_dollars)] = Field(

@@ -233,6 +233,31 @@ def upkeep(what: str, dry_run: bool = False) -> dict[str, Any]:
             return told(error)
 
 
+@app.function(
+    name=names.WATCH,
+    image=images.cpu,
+    secrets=[secrets, deployed],
+    cpu=0.125,
+    memory=512,
+    volumes={str(LEDGERS): ledger_volume, str(LOGS): log_volume},
+    schedule=modal.Cron("*/30 * * * *"),
+    max_containers=1,
+    timeout=int(10 * MINUTES),
+)
+def watch() -> dict[str, Any]:
+    """Looks at schedule, wallet and chain, and tells a person what needs one."""
+    from quickstart.modal_app.account import own_failures
+    from quickstart.modal_app.cycle import WALLET_NAMES, told
+    from quickstart.modal_app.watch import run_watch
+
+    _start_log()
+    with own_failures():
+        try:
+            return run_watch(_workplace(), load_settings(*WALLET_NAMES, env_file=None))
+        except UsageError as error:
+            return told(error)
+
+
 @app.local_entrypoint()
 def run() -> None:
     """One run with live progress, which ends by itself."""

@@ -7,7 +7,7 @@ import sys
 import pytest
 from cli_processes import Shell
 
-HEAVY = ("torch", "modal", "soma_sdk", "grpc", "boto3", "datasets")
+HEAVY = ("torch", "modal", "soma_sdk", "grpc", "boto3", "datasets", "fastapi", "uvicorn")
 
 
 @pytest.mark.parametrize("module", ["quickstart.cli", "quickstart.cli.main", "quickstart.settings"])
@@ -42,8 +42,10 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
         ("status", "--epoch --csv --local --rpc-url --state --json --verbose"),
         ("review", "--state --json --verbose"),
         ("board", "--network --rpc-url --plots --state --json --verbose"),
+        ("alerts", "--local --rpc-url --dry-run --state --json --verbose"),
         ("validators", "--network --rpc-url --state --json --verbose"),
         ("plan", "--gpu-seconds --state --json --verbose"),
+        ("dashboard", "--port --rpc-url --state --verbose"),
         (
             "devnet",
             "--dim --models --targets --epoch-seconds --unscaled --audit --state --rpc-port --faucet-port "

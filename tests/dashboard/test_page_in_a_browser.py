@@ -98,7 +98,8 @@ def test_every_page_in_every_look(
             if audited:
                 found = [one for one in Axe().run(page).response["violations"] if one["impact"] in SERIOUS]
                 faults += [(path, one["id"], one["nodes"][0]["html"]) for one in found]
-    assert [said for said in complaints if "404" not in said] == []
+    # What the live script was fetching when the page was left is no fault.
+    assert [said for said in complaints if "404" not in said and "ERR_ABORTED" not in said] == []
     assert faults == []
     (colour,) = backgrounds
     red = int(re.findall(r"\d+", colour)[0])

@@ -193,7 +193,8 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert KEY not in shown and "SECRET" not in shown
     secret = {row.name for row in settings_table() if row.secret}
     keys = {"SOMA_SECRET_KEY", "HF_TOKEN", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"}
-    assert secret == keys | {"QUICKSTART_DASHBOARD_PASSWORD"}
+    ours = {"DASHBOARD_PASSWORD", "ALERT_WEBHOOK", "ALERT_SMTP_PASSWORD"}
+    assert secret == keys | {f"QUICKSTART_{name}" for name in ours}
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\0", codec="utf-8"), min_size=8, max_size=60))

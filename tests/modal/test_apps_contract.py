@@ -58,6 +58,7 @@ def test_the_app_and_its_functions_have_their_names(app: dict[str, Any]) -> None
         names.SUBMITTER,
         names.CLAIM,
         names.UPKEEP,
+        names.WATCH,
     }
     assert app["warnings"] == []
 
@@ -71,6 +72,7 @@ def test_each_function_has_the_secrets_it_needs_and_no_other(app: dict[str, Any]
         names.SUBMITTER: [names.SECRETS, None],
         names.CLAIM: [names.SECRETS, None],
         names.UPKEEP: [names.SECRETS, None],
+        names.WATCH: [names.SECRETS, None],
     }
 
 
@@ -92,8 +94,8 @@ def test_the_submitter_runs_once_a_day_alone_and_ends_in_time(app: dict[str, Any
     assert submitter["single_use_containers"] is True
     assert (submitter["cpu"], submitter["memory_mib"], submitter["memory_limit_mib"]) == (0.25, 1024, 16384)
     assert submitter["nonpreemptible"] is False, "three times the price, and a preempted cycle loses nothing"
-    scheduled = [name for name, function in app["functions"].items() if function["schedule"]]
-    assert scheduled == [names.SUBMITTER]
+    scheduled = {name: f["schedule"]["cron"] for name, f in app["functions"].items() if f["schedule"]}
+    assert scheduled == {names.SUBMITTER: "0 3 * * *", names.WATCH: "*/30 * * * *"}
 
 
 def test_what_fails_is_tried_again_and_nothing_runs_without_end(app: dict[str, Any]) -> None:
@@ -105,6 +107,7 @@ def test_what_fails_is_tried_again_and_nothing_runs_without_end(app: dict[str, A
         names.SUBMITTER: 3,
         names.CLAIM: None,
         names.UPKEEP: None,
+        names.WATCH: None,
     }
     assert all(f["max_containers"] for f in app["functions"].values())
     assert max(f["timeout"] for name, f in app["functions"].items() if name != names.SUBMITTER) == 3600
@@ -141,6 +144,7 @@ def test_each_function_has_the_volumes_it_needs(app: dict[str, Any]) -> None:
         names.SUBMITTER: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False), logs},
         names.CLAIM: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False), logs},
         names.UPKEEP: {(names.BANK_VOLUME, True), (names.LEDGER_VOLUME, False), logs},
+        names.WATCH: {(names.LEDGER_VOLUME, False), logs},
     }
     assert {volume["version"] for f in app["functions"].values() for volume in f["volumes"]} == {2}
 

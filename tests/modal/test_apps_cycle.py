@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cloud_world import BONDS, CAP, MODELS, SCORER, SECRET_KEY, SHARDS, WINDOWS, Day, work_the_day, world
 from command_runs import run
+from loopback import Answer, Seen, serving
 
 from quickstart.modal_app import names
 
@@ -108,3 +109,26 @@ def test_status_from_a_laptop_tells_the_deployments_money_and_health(day: Day, t
     assert "the schedule is stopped by the test" in text.out
     alone = run(day.world.standin, "status", "--local", folder=tmp_path, extra=here)
     assert (alone.code, alone.out) == (2, "")
+
+
+def test_the_watch_tells_what_stands_once_and_leaves_a_sign_of_life(day: Day) -> None:
+    told: list[str] = []
+
+    def take(_: Seen, body: bytes) -> Answer:
+        told.append(json.loads(body)["kind"])
+        return Answer(204)
+
+    with serving(take) as host:
+        day.world.change_secret(QUICKSTART_ALERT_WEBHOOK=f"{host.url}/SECRET")
+        for _ in range(2):
+            (call_id,) = day.world.standin.fire(names.WATCH)
+            outcome = day.world.standin.wait_for_call(call_id)
+            assert outcome.status == "success", outcome.exception
+            (alert,) = outcome.value["standing"]
+            assert (alert["kind"], outcome.value["untold"]) == ("cap reached", 0)
+            assert "are locked in bonds" in alert["text"]
+        assert told == ["cap reached"]
+    assert "SECRET" not in day.world.standin.log_of(names.WATCH)
+    watched_ms, tells = day.world.client(f"answer = state[{names.WATCHED!r}]")
+    assert tells and watched_ms > 0
+    assert {Path(name).name for name in day.world.files(names.LEDGER_VOLUME)} == {"ledger.sqlite", "alerts.json"}

@@ -4,10 +4,12 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from quickstart.alerts.watch import watching
 from quickstart.chain.addresses import is_loopback
 from quickstart.chain.lease import live_holder
 from quickstart.cli.arguments import claim_parser, submit_parser
@@ -135,7 +137,9 @@ async def _run(arguments: argparse.Namespace, settings: Settings, state: Path, p
             session = await open_session(
                 where, wallet, state, plan, storage_for, executor, view.show, premises(where.endpoints.rpc, settings)
             )
-            with stop_on_signals(session.stop, view.close):
+            alone = arguments.network or plan.dry_run
+            watch = nullcontext() if alone else watching(settings, state, session.places, where.endpoints.rpc)
+            with stop_on_signals(session.stop, view.close), watch:
                 try:
                     return await (session.rehearse() if plan.dry_run else session.run())
                 except LeaseHeldError as held:

@@ -5,12 +5,14 @@ from pathlib import Path
 from quickstart.cli.arguments import (
     MOST_EPOCH,
     CommandParser,
+    add_dry_run_argument,
     add_network_arguments,
     add_output_arguments,
     add_state_argument,
     whole,
 )
 
+ALERT_ACTIONS = ("show", "check", "test")
 MOST_PORT = 65535
 
 
@@ -50,6 +52,23 @@ def validators_parser() -> CommandParser:
     add_network_arguments(parser)
     add_output_arguments(parser)
     parser.set_defaults(seed=0, detach=False)
+    return parser
+
+
+def alerts_parser() -> CommandParser:
+    parser = CommandParser(
+        "alerts",
+        "What needs a person now; with check, for a schedule of your own, tell of what is new or over by webhook and "
+        "mail; with test, send a message by each. What is deployed looks and tells by itself every half hour: a check "
+        "from elsewhere adds that it is dead.",
+    )
+    add = parser.add_argument
+    add("what", nargs="?", choices=ALERT_ACTIONS, default="show", help="what to do (default show, which tells nobody)")
+    add("--local", action="store_true", help="leave Modal out")
+    add("--rpc-url", metavar="URL", help="the node to ask (also QUICKSTART_RPC_URL)")
+    add_dry_run_argument(parser, "show what stands, and what a test would be sent by; send nothing")
+    add_state_argument(parser)
+    add_output_arguments(parser)
     return parser
 
 

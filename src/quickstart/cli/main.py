@@ -30,7 +30,13 @@ from quickstart.cli.arguments import (
     submit_parser,
     wallet_parser,
 )
-from quickstart.cli.desk_arguments import board_parser, dashboard_parser, review_parser, validators_parser
+from quickstart.cli.desk_arguments import (
+    alerts_parser,
+    board_parser,
+    dashboard_parser,
+    review_parser,
+    validators_parser,
+)
 from quickstart.cli.model_arguments import niches_parser, publish_parser, reveal_parser, train_parser
 from quickstart.cli.stopping import INTERRUPTED
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QuickstartError
@@ -80,6 +86,11 @@ def board() -> NoReturn:
 def validators() -> NoReturn:
     """`uv run validators`."""
     _end("validators", "run_validators", validators_parser().parse_args())
+
+
+def alerts() -> NoReturn:
+    """`uv run alerts`."""
+    _end("alerts", "run_alerts", alerts_parser().parse_args())
 
 
 def dashboard() -> NoReturn:

@@ -129,7 +129,7 @@ class _Asked:
         self._before = recall(state)
         self._answered: dict[str, int] = {}
         self._leases = {} if arguments.local else self._ask_bucket(settings)
-        ask = None if arguments.local or arguments.state is not None else begin(lambda: _ask_modal(settings, copies))
+        ask = None if arguments.local or arguments.state is not None else begin(lambda: modal_answer(settings, copies))
         self._modal: ModalAnswer | None = None
         self._modal_trouble: str | None = None
         self._ledgers = self._ledgers_here(required=ask is None)
@@ -267,7 +267,8 @@ class _Asked:
         return Health(self._now, lease, modal, self._bucket(place), clock, queue or unread, alarms or unread)
 
 
-def _ask_modal(settings: Settings, copies: Path) -> ModalAnswer:
+def modal_answer(settings: Settings, copies: Path) -> ModalAnswer:
+    """What `ask_modal` finds, GPUs at the prices of what these settings deploy; ledgers are copied into `copies`."""
     from quickstart.submitter import SCORER_CORES, SCORER_MEMORY_GIB
 
     dollars = container_dollars_per_second(settings.gpus, SCORER_CORES, SCORER_MEMORY_GIB)

@@ -16,6 +16,7 @@ from quickstart.modal_app.names import (
     LEDGER_VOLUME,
     PROGRESS,
     RUNNING,
+    WATCHED,
 )
 from quickstart.modal_app.spending import SPENT
 from quickstart.modal_app.store import Store
@@ -34,11 +35,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class ModalAnswer:
-    """`ledgers`: the newest first."""
+    """`ledgers`: the newest first. `watched_ms`: when the alerts' watch there last looked; `tells`: it can tell of what
+    it sees.
+    """
 
     workplace: Workplace
     costs: Costs
     ledgers: tuple[Snapshot, ...]
+    watched_ms: int | None = None
+    tells: bool = False
 
 
 def ask_modal(folder: Path, now_ms: int, dollars_per_second: float) -> ModalAnswer:
@@ -56,7 +61,8 @@ def ask_modal(folder: Path, now_ms: int, dollars_per_second: float) -> ModalAnsw
         ledgers = _copy_ledgers(modal.Volume.from_name(LEDGER_VOLUME).hydrate(), folder)
         last_ms = max((one.at_ms for one in ledgers), default=None)
         place = workplace(state, str(running) if at_work else None, last_ms, now_ms)
-        return ModalAnswer(place, costs(state, dollars_per_second), ledgers)
+        watched_ms, tells = state.get(WATCHED) or (None, False)
+        return ModalAnswer(place, costs(state, dollars_per_second), ledgers, watched_ms, tells)
 
 
 def workplace(store: Store, at_work: str | None, last_ms: int | None, now_ms: int) -> Workplace:

@@ -299,6 +299,12 @@ class Ledger:
         """Targets we filled in one epoch."""
         return int(self._figures("SELECT COUNT(*) AS hits FROM fills WHERE epoch = ?", epoch)[0]["hits"])
 
+    def last_hit_ms(self) -> int | None:
+        """When we last filled a target, ms since 1970; None for never."""
+        query = "SELECT MAX(settled_ms) AS at_ms FROM intents WHERE kind = 'submit' AND status = 'landed'"
+        at_ms = self._rows(query)[0]["at_ms"]
+        return None if at_ms is None else int(at_ms)
+
     def fill_counts(self) -> Mapping[FillState, int]:
         """All our fills by what became of them."""
         rows = self._figures("SELECT state, SUM(number) AS number FROM fill_sums GROUP BY state HAVING SUM(number) > 0")

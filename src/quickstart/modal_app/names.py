@@ -15,6 +15,9 @@ UPKEEP = "upkeep"
 REBUILD, CLEANUP = "rebuild", "cleanup"
 """What the function `UPKEEP` does, its argument; it returns what `submission.upkeep` does, or an error as above."""
 
+WATCH = "watch"
+"""Looks every half hour for what a person should hear of, and tells it."""
+
 TRAIN, TEND, REVEAL = "train", "tend", "reveal"
 """Of the training app: what trains, and what runs on schedules."""
 
@@ -58,6 +61,9 @@ AT_WORK = "at-work"
 
 PROGRESS = "progress"
 """Key of the Dict: (function call id, one line of text) as the cycle at work last told it, for whoever follows."""
+
+WATCHED = "watched"
+"""Key of the Dict: (ms since 1970, whether it can tell anybody) of when `WATCH` last looked."""
 
 MODULES = ("quickstart.submitter",)
 """What `uv run deploy` deploys: the variable `app` of each."""
