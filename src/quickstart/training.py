@@ -8,7 +8,6 @@ Wiring only: what the functions do is in `quickstart.modal_app`.
 """
 
 import json
-import logging
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from quickstart.modal_app.workplace import Shared
 
 TRAINING, BANK, LEDGERS = Path("/soma-training"), Path("/soma-bank"), Path("/soma-ledger")
+LOGS = Path("/soma-logs")
 SOURCES = BANK / "sources"
 """Folders that people upload: `modal volume put soma-bank FOLDER /sources/NAME`."""
 
@@ -60,6 +60,7 @@ app = modal.App(names.TRAINING_APP)
 training_volume = modal.Volume.from_name(names.TRAINING_VOLUME, create_if_missing=True, version=2)
 bank_volume = modal.Volume.from_name(names.BANK_VOLUME, create_if_missing=True, version=2)
 ledger_volume = modal.Volume.from_name(names.LEDGER_VOLUME, create_if_missing=True, version=2)
+log_volume = modal.Volume.from_name(names.LOG_VOLUME, create_if_missing=True, version=2)
 state = modal.Dict.from_name(names.DICT, create_if_missing=True)
 secrets = modal.Secret.from_name(
     names.SECRETS, required_keys=["SOMA_SECRET_KEY", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]
@@ -75,7 +76,11 @@ data_secret = modal.Secret.from_name(names.DATA_SECRET)
     secrets=[data_secret],
     cpu=TRAINER_CORES,
     memory=TRAINER_MEMORY_GIB * 1024,
-    volumes={str(TRAINING): training_volume, str(BANK): bank_volume.with_mount_options(read_only=True)},
+    volumes={
+        str(TRAINING): training_volume,
+        str(BANK): bank_volume.with_mount_options(read_only=True),
+        str(LOGS): log_volume,
+    },
     max_containers=1,
     single_use_containers=True,
     timeout=int(24 * HOURS),
@@ -92,7 +97,7 @@ def train(message: dict[str, Any]) -> dict[str, Any]:
     from quickstart.modal_app.trainer import TrainingPlace
     from quickstart.modal_app.trainer import train as body
 
-    _log_to_stdout()
+    _start_log()
     call_id = modal.current_function_call_id()
     assert call_id is not None  # this runs inside a function call only
     with TemporaryDirectory() as cache:
@@ -122,7 +127,11 @@ def train(message: dict[str, Any]) -> dict[str, Any]:
     secrets=[secrets],
     cpu=0.25,
     memory=(1024, 8 * 1024),
-    volumes={str(TRAINING): training_volume.with_mount_options(read_only=True), str(LEDGERS): ledger_volume},
+    volumes={
+        str(TRAINING): training_volume.with_mount_options(read_only=True),
+        str(LEDGERS): ledger_volume,
+        str(LOGS): log_volume,
+    },
     schedule=modal.Cron("20 * * * *"),
     max_containers=1,
     single_use_containers=True,
@@ -138,7 +147,7 @@ def tend() -> dict[str, Any]:
     from quickstart.modal_app.tending import TendingPlace
     from quickstart.modal_app.tending import tend as body
 
-    _log_to_stdout()
+    _start_log()
     place = TendingPlace(
         store=state,
         train=train.spawn,
@@ -161,7 +170,7 @@ def tend() -> dict[str, Any]:
     secrets=[secrets],
     cpu=0.25,
     memory=(512, 4 * 1024),
-    volumes={str(LEDGERS): ledger_volume},
+    volumes={str(LEDGERS): ledger_volume, str(LOGS): log_volume},
     schedule=modal.Cron("7,22,37,52 * * * *"),
     max_containers=1,
     single_use_containers=True,
@@ -174,7 +183,7 @@ def reveal() -> dict[str, Any]:
     from quickstart.modal_app.cycle import told
     from quickstart.modal_app.reveals import reveal as body
 
-    _log_to_stdout()
+    _start_log()
     with own_failures():
         try:
             return body(_shared(LEDGERS, ledger_volume))
@@ -187,6 +196,7 @@ def reveal() -> dict[str, Any]:
 @app.function(
     image=images.trial,
     gpu=TRIAL_GPU,
+    volumes={str(LOGS): log_volume},
     cpu=2.0,
     memory=8 * 1024,
     max_containers=1,
@@ -198,7 +208,7 @@ def devnet(steps: int = 40, windows: int = 120) -> None:
     from quickstart.cli.model_arguments import train_parser
     from quickstart.cli.training import run_train
 
-    _log_to_stdout()
+    _start_log()
     with TemporaryDirectory() as folder:
         options = ["--network=devnet", f"--state={folder}", f"--steps={steps}", f"--windows={windows}", "--workers=1"]
         options += ["--batch=4", "--held-out=24"]
@@ -254,6 +264,7 @@ def _is_at_work(call_id: str) -> bool:
     return not has_ended(modal.FunctionCall.from_id(call_id))
 
 
-def _log_to_stdout() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+def _start_log() -> None:
+    from quickstart.modal_app.events import start_log
+
+    start_log(LOGS)

@@ -127,9 +127,8 @@ def test_training_without_a_network(shell: Shell, tmp_path: Path) -> None:
     ]
     would = shell.run(*line, *short, "--steps", 9, "--dry-run")
     assert (would.code, would.err) == (0, "") and "would train 9 steps, 9 windows" in would.out
-    for rpc_url in ("nonsense", "http://127.0.0.1:9"):
-        refused = shell.run(*line, *short, "--steps", 9, "--rpc-url", rpc_url)
-        assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1), refused.err
+    refused = shell.run(*line, *short, "--steps", 9, "--rpc-url", "nonsense")
+    assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1), refused.err
     with shell.started(*line, *short, "--steps", 5000, "--json") as endless:
         metrics = tmp_path / "run" / "metrics.jsonl"
         endless.until(lambda: len(metrics.read_text().splitlines()) > 4)

@@ -134,8 +134,8 @@ def test_who_trains_holds_no_key_and_who_signs_has_no_gpu(life: Life) -> None:
     assert crons == {names.TEND: "20 * * * *", names.REVEAL: "7,22,37,52 * * * *"}
     assert functions[names.TEND]["timeout"] <= 40 * 60, "it must be gone when the submitter begins"
     writable = {name: {v["name"] for v in f["volumes"] if not v["read_only"]} for name, f in functions.items()}
-    assert writable[names.TRAIN] == {names.TRAINING_VOLUME}
-    assert writable[names.TEND] == writable[names.REVEAL] == {names.LEDGER_VOLUME}
+    assert writable[names.TRAIN] == {names.TRAINING_VOLUME, names.LOG_VOLUME}
+    assert writable[names.TEND] == writable[names.REVEAL] == {names.LEDGER_VOLUME, names.LOG_VOLUME}
 
 
 def test_by_hand_and_on_the_embedded_network(tmp_path: Path) -> None:

@@ -39,9 +39,14 @@ def run_completion(arguments: argparse.Namespace) -> int:
 
 
 def commands() -> tuple[Command, ...]:
-    """Every command: `quickstart.cli.main` knows the parser of each as `NAME_parser`."""
-    found = (name.removesuffix(_SUFFIX) for name in vars(main) if name.endswith(_SUFFIX))
-    return tuple(_command(name.replace("_", "-"), getattr(main, name + _SUFFIX)()) for name in sorted(found))
+    """Every command."""
+    return tuple(_command(name, parser) for name, parser in parsers().items())
+
+
+def parsers() -> dict[str, CommandParser]:
+    """By command: `quickstart.cli.main` knows the parser of each as `NAME_parser`."""
+    found = sorted(name.removesuffix(_SUFFIX) for name in vars(main) if name.endswith(_SUFFIX))
+    return {name.replace("_", "-"): getattr(main, name + _SUFFIX)() for name in found}
 
 
 def _command(name: str, parser: CommandParser) -> Command:
