@@ -108,6 +108,18 @@ def test_each_is_told_once_until_it_is_over(tmp_path: Path) -> None:
         ]
 
 
+def test_a_channel_that_is_set_later_hears_of_what_stands(tmp_path: Path) -> None:
+    Days(tmp_path, ()).round(FUNDS)
+    with inbox() as box:
+        days = Days(tmp_path, (box.channel,))
+        days.round(FUNDS, NO_HIT)
+        days.round(NO_HIT)
+        assert box.taken == [("raised", "low funds"), ("raised", "no hit"), ("cleared", "low funds")]
+        box.answer = lambda: Answer(500)
+        assert days.round().letters
+    assert not Days(tmp_path, ()).round().letters
+
+
 def never(released: threading.Event) -> Answer:
     released.wait(5)
     return Answer(500)

@@ -60,6 +60,10 @@ class Judgement:
     alerts: tuple[Alert, ...]
     judged: frozenset[tuple[AlertKind, str]]
 
+    def only(self, names: Collection[tuple[AlertKind, str]]) -> "Judgement":
+        """Without alerts other than these kinds and keys."""
+        return Judgement(tuple(one for one in self.alerts if (one.kind, one.key) in names), self.judged)
+
 
 def judge(sight: Sight, limits: Limits, standing: Collection[tuple[AlertKind, str]] = ()) -> Judgement:
     """What stands for one wallet. `standing`: kinds and keys of what stood before: funds end being low at more than

@@ -17,6 +17,7 @@ import httpx
 
 from quickstart.chain.addresses import is_loopback
 from quickstart.errors import BusyError, NetworkError, SettingsError
+from quickstart.modal_app.events import Redactor
 from quickstart.settings import AlertShape, Settings, settings_table
 from quickstart.submission.storage import public_client
 from quickstart.units import HOURS
@@ -26,7 +27,6 @@ MOST_CHARACTERS = 1_500
 
 SMTP_SECONDS = 10.0
 LONGEST_ASKED_SECONDS = 1 * HOURS
-SHORTEST_SECRET = 6
 
 _IN_URLS = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s?#]*)(?:[?#]\S*)?")
 
@@ -231,11 +231,10 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
 
 
 def scrubbed(text: str, secrets: Iterable[str]) -> str:
-    """One line without secrets: none of these values, and of addresses neither user nor query."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= SHORTEST_SECRET:
-            text = text.replace(secret, "***")
-    return " ".join(_IN_URLS.sub(r"\1\2", text).split())
+    """One line without secrets: none of these values, nothing of a secret's form, and of addresses neither user nor
+    query.
+    """
+    return " ".join(_IN_URLS.sub(r"\1\2", Redactor(secrets)(text)).split())
 
 
 def _cut(text: str) -> str:

@@ -42,13 +42,16 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """`began_ms`: the first look; `armed_ms`: since when the schedule on Modal was seen armed, None while it is not."""
+    """`began_ms`: the first look; `armed_ms`: since when the schedule on Modal was seen armed, None while it is not;
+    `channels`: those that were told so far.
+    """
 
     began_ms: int
     armed_ms: int | None = None
     standing: tuple[Alert, ...] = ()
     letters: tuple[Letter, ...] = ()
     rests: Mapping[str, Rest] = field(default_factory=dict)
+    channels: tuple[str, ...] = ()
 
     def armed(self, place: Workplace | None, now_ms: int) -> "Journal":
         """With what was seen of the schedule; None says nothing."""
@@ -61,10 +64,12 @@ class Journal:
         return frozenset((alert.kind, alert.key) for alert in self.standing)
 
     def noted(self, judgements: Iterable[Judgement], now_ms: int, channels: Iterable[str]) -> "Journal":
-        """What is new stands from now on, what is over no longer does, and each channel has a letter of each change.
+        """What is new stands from now on, what is over no longer does, and each of `channels` has a letter of each
+        change; one that is new has a letter of everything that stands. Those of other channels are dropped.
 
         What is over and back before a channel took the news of its end needs no letter there.
         """
+        names = tuple(channels)
         found: dict[tuple[AlertKind, str], Alert] = {}
         judged: set[tuple[AlertKind, str]] = set()
         for judgement in judgements:
@@ -83,8 +88,11 @@ class Journal:
             for name, alert in before.items()
             if alert not in over
         ]
-        letters = list(self.letters)
-        for channel in channels:
+        letters = [letter for letter in self.letters if letter.channel in names]
+        for channel in names:
+            if channel not in self.channels:
+                letters += [Letter(channel, alert, False, now_ms) for alert in (*kept, *new)]
+                continue
             for alert in new:
                 end = next((one for one in letters if _is_of(one, channel, alert) and one.cleared), None)
                 if end is None:
@@ -92,7 +100,7 @@ class Journal:
                 else:
                     letters.remove(end)
             letters += [Letter(channel, alert, True, now_ms) for alert in over]
-        return replace(self, standing=(*kept, *new), letters=tuple(letters))
+        return replace(self, standing=(*kept, *new), letters=tuple(letters), channels=names)
 
     def delivered(self, letter: Letter) -> "Journal":
         """The channel took it."""
@@ -167,6 +175,7 @@ def _parsed(document: Mapping[str, Any]) -> Journal:
         tuple(map(_alert, document["standing"])),
         tuple(Letter(**{**letter, "alert": _alert(letter["alert"])}) for letter in document["letters"]),
         {name: Rest(**rest) for name, rest in document["rests"].items()},
+        tuple(map(str, document.get("channels", ()))),
     )
 
 

@@ -69,7 +69,7 @@ def run_alerts(arguments: argparse.Namespace) -> int:
             at_ms = now_ms()
             journal, judgements = eyes.look(read(state, at_ms), at_ms)
             cleaned = (without_secrets(one, secrets_of(settings)) for one in judgements)
-            journal = journal.noted(cleaned, at_ms, ())
+            journal = journal.noted(cleaned, at_ms, [channel.name for channel in channels])
     if arguments.json:
         print_json(_document(journal, channels, eyes.unseen, tells=tells))
     else:
@@ -105,11 +105,14 @@ class _Eyes:
         alive = seen is not None and seen.tells and not judgements[0].alerts
         # Where Modal is silent, what is deployed may have filled what the ledger here knows nothing of.
         unknown = answer is None and journal.armed_ms is not None and not self.arguments.local
-        ledger, costs = (None, None) if unknown else self._ledger(answer, alive=alive)
+        told_here = any(alert.key != DEPLOYED for alert in journal.standing)
+        ledger, costs = (None, None) if unknown else self._ledger(answer, watched=alive and not told_here)
         if ledger is not None:
             stopped = place is not None and place.stopped is not None and ledger.is_relative_to(self.copies)
             look = wallet_look(self.settings, ledger, self._node_of(ledger), costs, stopped=stopped)
             journal, found = look(journal, at_ms)
+            if alive and ledger.is_relative_to(self.copies):  # what was told from here is ended from here, no more
+                found = [one.only(journal.names) for one in found]
             judgements += found
         return journal, judgements
 
@@ -128,7 +131,7 @@ class _Eyes:
             self.unseen.append(f"Modal: {error}")
         return None, None
 
-    def _ledger(self, answer: ModalAnswer | None, *, alive: bool) -> tuple[Path | None, Costs | None]:
+    def _ledger(self, answer: ModalAnswer | None, *, watched: bool) -> tuple[Path | None, Costs | None]:
         """The wallet's ledger that changed last, with what its GPUs cost; none if it is Modal's, and watched there."""
         key = self.settings.secret_key
         address = None if key is None else Wallet.parse(key.get_secret_value()).address.hex()
@@ -142,7 +145,7 @@ class _Eyes:
         newest = max(both, key=both.__getitem__)
         if newest in here:
             return newest, None
-        return (None, None) if alive or answer is None else (newest, answer.costs)
+        return (None, None) if watched or answer is None else (newest, answer.costs)
 
     def _node_of(self, ledger: Path) -> str | None:
         """A node that serves the ledger's chain."""
