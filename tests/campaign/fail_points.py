@@ -14,6 +14,7 @@ a model) and `publish`; steps are
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -115,6 +116,12 @@ class _WatchedStorage:
     def put(self, data: bytes, checksum: Id32, *, again: bool = False) -> str:
         self.reached("publish: upload before")
         url = self.inner.put(data, checksum, again=again)
+        self.reached("publish: upload after")
+        return url
+
+    def put_file(self, path: Path, checksum: Id32, *, again: bool = False) -> str:
+        self.reached("publish: upload before")
+        url = self.inner.put_file(path, checksum, again=again)
         self.reached("publish: upload after")
         return url
 

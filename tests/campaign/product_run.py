@@ -74,6 +74,9 @@ class MemoryStorage:
         self.objects[f"/{object_key(checksum)}"] = data
         return self.public_url(checksum)
 
+    def put_file(self, path: Path, checksum: Id32, *, again: bool = False) -> str:
+        return self.put(path.read_bytes(), checksum, again=again)
+
     def remove(self, checksums: Iterable[Id32]) -> None:
         for checksum in checksums:
             self.objects.pop(f"/{object_key(checksum)}", None)
@@ -87,7 +90,8 @@ class MemoryStorage:
             return httpx.Response(404)
         if (asked := request.headers.get("range")) is not None:
             first, last = map(int, asked.removeprefix("bytes=").split("-"))
-            return httpx.Response(206, stream=httpx.ByteStream(data[first : last + 1]))
+            place = {"Content-Range": f"bytes {first}-{last}/{len(data)}"}
+            return httpx.Response(206, headers=place, stream=httpx.ByteStream(data[first : last + 1]))
         return httpx.Response(200, stream=httpx.ByteStream(data))
 
     def client(self) -> httpx.Client:
@@ -155,7 +159,7 @@ class ProductRun:
         # A simulation's epochs are counted from its loop's beginning.
         wall_clock = clock.now if self.simulated else time.time
         reveals = RevealDesk(wallet.address, reader, vault, outbox, ledger, wall_clock)
-        self.office = Office(wallet, network, reader, ledger, writer, outbox, vault, publisher, reveals)
+        self.office = Office(wallet, network, reader, ledger, writer, outbox, vault, publisher, reveals, self.folder)
         self.driver = Driver(
             owner=wallet.address,
             reader=reader,

@@ -3,6 +3,7 @@
 import random
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
@@ -44,8 +45,8 @@ def owner_struck_anywhere(scale: int, seed: int) -> Findings:
 
 @cache
 def _product() -> Product:
-    plain = (files("quickstart.devnet") / "weights" / "c64.safetensors").read_bytes()
-    return Product(plain, np.linspace(-1, 2, CONFIG.dim, dtype=np.float32))
+    weights = Path(str(files("quickstart.devnet") / "weights" / "c64.safetensors"))
+    return Product(weights, np.linspace(-1, 2, CONFIG.dim, dtype=np.float32))
 
 
 def _points() -> int:
