@@ -79,9 +79,7 @@ def rows(volume: Path) -> int:
         return len(ledger.weights_names())
 
 
-def test_a_key_on_the_volume_is_enough_and_upkeep_loses_no_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_on_the_volume_is_enough_and_upkeep_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
     place = Place(tmp_path / "bank", Told())
