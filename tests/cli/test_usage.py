@@ -40,6 +40,7 @@ def refused(done: Finished, *names: str) -> None:
             ("--rpc-url", "https://node.example:9000"),
             ("SOMA_SECRET_KEY", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"),
         ),
+        ("claim", ("--rpc-url", "https://node.example:9000"), ("SOMA_SECRET_KEY", "S3_BUCKET")),
         ("submit", ("--network", "localnet", "--rpc-url", "nowhere"), ("--rpc-url", "http://")),
         ("submit", ("--network", "moon"), ("--network", "moon", "devnet", "--help")),
         ("submit", ("--network", "devnet", "--epochs", "0"), ("--epochs", "from 1")),

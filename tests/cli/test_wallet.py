@@ -20,7 +20,7 @@ from quickstart.chain.coins import Coin
 from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
 from quickstart.chain.protocol import PARAMETERS
-from quickstart.chain.transactions import ObjectRef
+from quickstart.chain.transactions import CommitModel, CreateModel, Manifest, ObjectRef
 from quickstart.cli.arguments import wallet_parser
 from quickstart.cli.wallet import run_wallet
 from quickstart.errors import QuickstartError, UsageError
@@ -223,3 +223,54 @@ def test_the_command_shows_then_sends(wallet: Run, folder: Path, live: LiveDevne
     (arrived,) = live.chain_coins(bytes.fromhex(COLD[2:])).values()
     assert arrived.balance == sent["amount_shannons"]
     assert run("--dry-run")["amount_shannons"] == 0
+
+
+class Person(io.StringIO):
+    """Somebody at a terminal, who does something before the answer."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__("yes\n")
+        self._meanwhile = meanwhile
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self, *size: Any) -> str:
+        self._meanwhile()
+        return super().readline(*size)
+
+
+def test_no_coin_goes_while_a_model_waits_for_its_reveal(
+    wallet: Run, folder: Path, live: LiveDevnet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when it is committed while a person thinks about the question."""
+    wallet("import", typed="22" * 32)
+    own = Wallet(bytes.fromhex("22" * 32))
+    *_, first, second = live.fund(own.address, 3 * SOMA, 9 * SOMA, SOMA)
+    live.act_as(own, CreateModel(5 * SOMA, 1_000, PARAMETERS[5].model_architecture_version), first)
+    (model_id,) = (model_id for model_id, model in live.node.state.models.items() if model.owner == own.address)
+    kept = Manifest("http://127.0.0.1:9/w", bytes(32), 1024)
+    line = ["sweep", "--to", COLD, "--rpc-url", live.endpoints.rpc, "--state", str(folder / "state")]
+
+    def sweep(*more: str, stdin: io.StringIO | None = None) -> int:
+        monkeypatch.setattr("sys.stdin", stdin or io.StringIO())
+
+        async def served() -> int:
+            with ThreadPoolExecutor(1) as pool:
+                arguments = wallet_parser().parse_args([*line, *more])
+                return await asyncio.get_running_loop().run_in_executor(pool, lambda: run_wallet(arguments))
+
+        return live.run(served())
+
+    def commit() -> None:
+        live.act_as(own, CommitModel(model_id, kept, bytes(32), bytes(32), bytes(32)), second)
+
+    waits = f"model {format_id(model_id)} waits for its reveal in epoch {live.node.state.epoch + 1}, .* half its stake"
+    for arguments, stdin in ([], Person(commit)), (["--yes"], None), (["--dry-run"], None):
+        with pytest.raises(UsageError, match=waits):
+            sweep(*arguments, stdin=stdin)
+    live.next_epoch()
+    with pytest.raises(UsageError, match=waits):
+        sweep("--yes")
+    live.next_epoch()
+    assert sweep("--dry-run") == 0, "it was missed"

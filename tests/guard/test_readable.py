@@ -132,7 +132,7 @@ def test_an_alarm_ends_with_the_last_bond_that_rests_on_its_copy(cared: Cared) -
     for name, still_open in {b"a": 2, b"b": 1}.items():
         cared.ledger.mark_fill(name * 32, FillState.CLAIMED)
         cared.loop.pass_time(LOOK_EVERY_MS / 1000)
-        cared.custody.due()
+        cared.loop.run(cared.custody.look())
         assert sum(alarm.cleared_ms is None for alarm in cared.ledger.alarms()) == still_open
 
 

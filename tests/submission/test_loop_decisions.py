@@ -500,8 +500,8 @@ def test_nothing_is_scored_for_a_claim_alone() -> None:
 
 def test_work_under_way_is_waited_for() -> None:
     for name, value in zip(
-        ("submitting", "claiming", "scoring", "arranging", "publishing"),
-        (1, 1, 1, True, frozenset({window(1)})),
+        ("submitting", "claiming", "scoring", "arranging", "publishing", "resting"),
+        (1, 1, 1, True, frozenset({window(1)}), 1),
         strict=True,
     ):
         assert decide(replace(NOTHING_TO_DO, **{name: value}), Policy()) == ()  # type: ignore[arg-type]

@@ -63,3 +63,37 @@ def test_bytes_are_not_sent_again_once_the_lease_is_lost(live: LiveDevnet, tmp_p
         live.run(own.outbox.recover())
         assert live.executed() == before + 1
         own.assert_right()
+
+
+def test_what_may_have_landed_and_cannot_be_found_is_waited_for_and_told(
+    live: LiveDevnet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with office(live, tmp_path, SOMA) as own:
+        live.faults.update({"reply_lost": 1000})
+        before = live.executed()
+
+        async def cut() -> None:
+            sending = asyncio.create_task(own.submit(live.open_targets()[0]))
+            async with asyncio.timeout(10):
+                while live.executed() == before:  # noqa: ASYNC110 - a fact about the node
+                    await asyncio.sleep(0.005)
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+        live.run(cut())
+        live.faults.update({"reply_lost": 0})
+        own.reopen()
+        (intent,) = own.ledger.pending()
+        effects = live.node.state.effects.pop(intent.digest)
+
+        async def recover() -> None:
+            recovering = asyncio.create_task(own.outbox.recover())
+            async with asyncio.timeout(10):
+                while "it may have landed" not in caplog.text:  # noqa: ASYNC110 - a fact about the log
+                    await asyncio.sleep(0.05)
+            live.node.state.effects[intent.digest] = effects
+            await recovering
+
+        live.run(recover())
+        assert own.ledger.counts(IntentKind.SUBMIT) == {IntentStatus.LANDED: 1}
+        own.assert_right()

@@ -83,7 +83,8 @@ def run_claim(arguments: argparse.Namespace) -> int:
     if on_modal(arguments):
         refuse_local_options(arguments, claim_parser())
         return claim_on_modal(arguments)
-    settings = settings_for(arguments, publishes=False)
+    # A bucket is asked for although nothing is published: the lease that keeps a deployed signer out lies there.
+    settings = settings_for(arguments, publishes=not arguments.dry_run)
     state = open_state(arguments.state or settings.state)
     plan = Plan(
         policy=Policy(lanes=settings.lanes, gas_cap=settings.gas_cap_shannons, scoring=False, max_hits_per_epoch=0),

@@ -3,65 +3,18 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from quickstart.chain.addresses import is_loopback
 from quickstart.chain.client import NetworkReader, connect
-from quickstart.chain.identity import service_info
 from quickstart.chain.ids import format_id
-from quickstart.chain.keys import Wallet
-from quickstart.chain.versions import SigningPermit
-from quickstart.cli.commands import premises
-from quickstart.cli.networks import network, settings_for, storage, wallet_for
 from quickstart.cli.rendering import NOTHING_SENT, print_json
-from quickstart.cli.state import open_state
+from quickstart.cli.signing import desk
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, UsageError
-from quickstart.submission.premises import Network, Places
-from quickstart.submission.storage import Storage
-from quickstart.trainer.office import Committed, Quote, compound, open_office, publish, quote, reveal_due
+from quickstart.trainer.office import Committed, Quote, compound, publish, quote, reveal_due
 from quickstart.trainer.products import Product, read_product
 from quickstart.trainer.publication import Create
-from quickstart.trainer.reveals import commitments, pending_reveals, status
+from quickstart.trainer.reveals import commitments, pending
 from quickstart.units import format_soma
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What every command here needs: the network, the wallet on it, its places and storage."""
-
-    where: Network
-    wallet: Wallet
-    places: Places
-    storage: Storage
-    open_office: Callable[[str], Any]
-
-
-@asynccontextmanager
-async def desk(arguments: argparse.Namespace, *, publishes: bool, reads_backups: bool = False) -> AsyncIterator[Desk]:
-    """Opens it, as the arguments and settings say. `reads_backups`: what was kept in the bucket or folder is wanted
-    where there is one; a key may lie on this disk too, so none is asked for.
-    """
-    settings = settings_for(arguments, publishes=publishes)
-    state = open_state(arguments.state or settings.state)
-    wallet = wallet_for(arguments, settings, state)
-    async with network(arguments, settings, state, wallet) as where:
-        rpc_url = where.endpoints.rpc
-        opens = publishes or (reads_backups and (is_loopback(rpc_url) or settings.s3_bucket is not None))
-        with storage(rpc_url, settings, publishes=opens) as storage_for:
-            info = await service_info(rpc_url)
-            places = Places.of(state, info, wallet)
-            ours, kept = premises(rpc_url, settings), storage_for(places)
-            permit = SigningPermit(settings.accepted_versions)
-            yield Desk(
-                where,
-                wallet,
-                places,
-                kept,
-                lambda command: open_office(where, wallet, places, kept, ours, command, permit),
-            )
 
 
 def run_publish(arguments: argparse.Namespace) -> int:
@@ -91,7 +44,7 @@ def run_reveal(arguments: argparse.Namespace) -> int:
 
 
 async def _publish(arguments: argparse.Namespace, product: Product) -> dict[str, Any]:
-    async with desk(arguments, publishes=not arguments.dry_run) as at:
+    async with desk(arguments, signs=not arguments.dry_run) as at:
         reader = NetworkReader(await connect(at.where.endpoints), at.where.endpoints.rpc)
         least = (await reader.own_models(at.wallet.address))[0].parameters.model_min_stake
         stake = arguments.stake or least
@@ -166,12 +119,11 @@ def _document(offered: Quote, committed: Committed | None) -> dict[str, Any]:
 
 
 async def _reveal(arguments: argparse.Namespace) -> dict[str, Any]:
-    async with desk(arguments, publishes=False, reads_backups=not arguments.dry_run) as at:
+    async with desk(arguments, signs=not arguments.dry_run) as at:
         if arguments.dry_run:
             reader = NetworkReader(await connect(at.where.endpoints), at.where.endpoints.rpc)
             epoch, models = await reader.own_models(at.wallet.address)
-            by_id = {model.model_id: model for model in models}
-            statuses = tuple(status(reveal, by_id, epoch.number) for reveal in pending_reveals(models))
+            statuses = pending(models, epoch.number)
         else:
             async with at.open_office("reveal") as office:
                 statuses = await reveal_due(office, wait=arguments.wait)

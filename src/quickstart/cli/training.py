@@ -28,7 +28,7 @@ from quickstart.settings import Settings, load_settings
 from quickstart.units import SHANNONS_PER_SOMA, format_soma
 
 if TYPE_CHECKING:
-    from quickstart.cli.releases import Desk
+    from quickstart.cli.signing import Desk
     from quickstart.trainer.training import StepReport
     from quickstart.trainer.workshop import Made, Order
 
@@ -85,7 +85,7 @@ async def _elsewhere(arguments: argparse.Namespace) -> dict[str, Any]:
 
 async def _on_devnet(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything that happens to a model, on an embedded network whose epochs are ours to end."""
-    from quickstart.cli.releases import desk
+    from quickstart.cli.signing import desk
     from quickstart.submission.board_watch import INDEX_LAG_SECONDS
     from quickstart.submission.opening import first_board
     from quickstart.trainer.office import publish
@@ -96,7 +96,7 @@ async def _on_devnet(arguments: argparse.Namespace) -> dict[str, Any]:
     arguments.devnet = {"faucet_shannons": DEVNET_FAUCET}
     arguments.out = arguments.out or state / "training"
     arguments.steps = arguments.steps or DEVNET_STEPS
-    async with desk(arguments, publishes=not arguments.dry_run) as at:
+    async with desk(arguments, signs=not arguments.dry_run) as at:
         reader = NetworkReader(await connect(at.where.endpoints), at.where.endpoints.rpc)
         board = await first_board(reader, at.where, may_advance=not arguments.dry_run)
         arguments.stake = arguments.stake or int(median(model.stake for model in board.models.values()))

@@ -11,23 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from quickstart.chain.client import NetworkReader, connect
-from quickstart.chain.identity import service_info
 from quickstart.chain.ids import format_digest, format_id
 from quickstart.chain.keys import Wallet
-from quickstart.chain.versions import SigningPermit
-from quickstart.cli.commands import premises
-from quickstart.cli.networks import network, settings_for, storage, wallet_for
 from quickstart.cli.rendering import NOTHING_SENT, print_json
-from quickstart.cli.state import open_state
+from quickstart.cli.signing import desk
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, KeyFormatError, UsageError
 from quickstart.profiles import chosen
 from quickstart.settings import KEY_NAME, load_settings, raw_value
-from quickstart.submission.premises import Places
-from quickstart.trainer.office import open_office
+from quickstart.trainer.reveals import pending
 from quickstart.units import format_soma
 from quickstart.wallet.backup import open_backup, seal
 from quickstart.wallet.key_file import keep, refuse_overwriting, write_new
-from quickstart.wallet.sweep import Sweep, parse_recipient, plan_sweep, send_sweep
+from quickstart.wallet.sweep import Sweep, parse_recipient, plan_sweep, refuse_before_reveals, send_sweep
 
 OF_FILES = ("import", "backup", "restore")
 PHRASE_WORDS = (12, 15, 18, 21, 24)
@@ -190,32 +185,26 @@ def _passphrase(arguments: argparse.Namespace, *, twice: bool) -> str:
 async def _sweep(arguments: argparse.Namespace) -> int:
     """Shows the plan, asks, and sends it under the wallet's lease."""
     recipient = parse_recipient(arguments.to)
-    # A bucket is asked for although nothing is published: the lease that keeps a deployed signer out lies there.
-    settings = settings_for(arguments, publishes=True)
-    state = open_state(arguments.state or settings.state)
-    wallet = wallet_for(arguments, settings, state)
-    if recipient == wallet.address:
-        raise UsageError("--to is this wallet's own address: name the one to send to")
-    async with network(arguments, settings, state, wallet) as where:
-        with storage(where.endpoints.rpc, settings, publishes=False) as storage_for:
-            reader = NetworkReader(await connect(where.endpoints), where.endpoints.rpc)
-            epoch, _ = await reader.own_models(wallet.address)
-            planned = plan_sweep(await reader.coins(wallet.address), arguments.keep, epoch.parameters)
-            if planned is None or arguments.dry_run:
-                return _told(arguments, wallet, planned, None)
-            if not _is_wanted(arguments, planned):
-                return _told(arguments, wallet, planned, None) or EXIT_FAILED
-            places = Places.of(state, await service_info(where.endpoints.rpc), wallet)
-            ours = premises(where.endpoints.rpc, settings)
-            permit = SigningPermit(settings.accepted_versions)
-            stored = storage_for(places)
-            async with open_office(where, wallet, places, stored, ours, "wallet sweep", permit) as office:
-                # Counted again under the lease, by which nobody else can have taken a coin of them since.
-                again = plan_sweep(office.outbox.pool.idle, arguments.keep, epoch.parameters)
-                if again is None or again.amount > planned.amount:
-                    raise UsageError("the wallet's coins have changed meanwhile; nothing was sent, run this again")
-                settled = await send_sweep(office.outbox, again, recipient, epoch.number)
-            return _told(arguments, wallet, again, format_digest(settled.intent.digest))
+    async with desk(arguments, signs=not arguments.dry_run) as at:
+        if recipient == at.wallet.address:
+            raise UsageError("--to is this wallet's own address: name the one to send to")
+        reader = NetworkReader(await connect(at.where.endpoints), at.where.endpoints.rpc)
+        epoch, models = await reader.own_models(at.wallet.address)
+        refuse_before_reveals(pending(models, epoch.number))
+        planned = plan_sweep(await reader.coins(at.wallet.address), arguments.keep, epoch.parameters)
+        if planned is None or arguments.dry_run:
+            return _told(arguments, at.wallet, planned, None)
+        if not _is_wanted(arguments, planned):
+            return _told(arguments, at.wallet, planned, None) or EXIT_FAILED
+        async with at.open_office("wallet sweep") as office:
+            # Looked at and counted again under the lease, by which nobody else can have signed anything since.
+            epoch, models = await office.reader.own_models(at.wallet.address)
+            refuse_before_reveals(office.reveals.statuses_of(models, epoch.number))
+            again = plan_sweep(office.outbox.pool.idle, arguments.keep, epoch.parameters)
+            if again is None or again.amount > planned.amount:
+                raise UsageError("the wallet's coins have changed meanwhile; nothing was sent, run this again")
+            settled = await send_sweep(office.outbox, again, recipient, epoch.number)
+        return _told(arguments, at.wallet, again, format_digest(settled.intent.digest))
 
 
 def _is_wanted(arguments: argparse.Namespace, planned: Sweep) -> bool:

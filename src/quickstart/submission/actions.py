@@ -57,8 +57,8 @@ class Situation:
     had become visible, so that what it shows as open is open. `publishers`: uploads that the bucket takes at a time
     now, 0 while it is left alone. `unchecked`: public copies to read again; `checking`: those being read.
     `network_away`: the node fails, and is left alone. `fees_in_flight`: of what is under way;
-    `plan_fee`: of `coin_plan`. `reveals`: of our models, to attempt now; `reveals_open`: those that this epoch must
-    still see.
+    `plan_fee`: of `coin_plan`. `resting`: refused transactions whose coins come back in a few seconds. `reveals`: of
+    our models, to attempt now; `reveals_open`: those that this epoch must still see.
     """
 
     now: float
@@ -94,6 +94,7 @@ class Situation:
     expected: Set[Id32] = frozenset()
     reveals: tuple[Reveal, ...] = ()
     reveals_open: int = 0
+    resting: int = 0
 
 
 @dataclass(frozen=True, slots=True)

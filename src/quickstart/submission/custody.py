@@ -6,7 +6,7 @@ the public copy of every open fill is read again every six hours, put back where
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
@@ -76,16 +76,26 @@ class Custody:
         self._tried_ms: dict[Copy, int] = {}
         self.running: set[Copy] = set()
 
-    def due(self) -> tuple[Published, ...]:
-        """Copies to read again now; the ledger is asked for them once a minute."""
+    async def look(self) -> None:
+        """Asks the ledger, once a minute, what bonds rest on. Alarms of copies that none rests on any more are over:
+        their fills are claimed, or lost.
+        """
         now = self._publishing.clock()
-        if self._looked_ms is None or now - self._looked_ms >= LOOK_EVERY_MS:
-            ledger = self._writer.ledger
-            fills = ledger.fills(FillState.FILLED)
-            copies = copies_of(fills, ledger.published())
-            self._end_alarms({copy.url for copy in copies} | {fill.url for fill in fills if fill.url is not None}, now)
-            self._waiting = list(due(copies, self._tried_ms, now))
-            self._looked_ms = now
+        if self._looked_ms is not None and now - self._looked_ms < LOOK_EVERY_MS:
+            return
+        self._looked_ms = now
+        ledger = self._writer.ledger
+        fills = ledger.fills(FillState.FILLED)
+        copies = copies_of(fills, ledger.published())
+        self._waiting = list(due(copies, self._tried_ms, now))
+        needed = {copy.url for copy in copies} | {fill.url for fill in fills if fill.url is not None}
+        for alarm in ledger.alarms():
+            if alarm.kind is AlarmKind.UNREADABLE and alarm.cleared_ms is None and alarm.subject not in needed:
+                await self._alarms.clear(alarm.kind, alarm.subject)
+
+    @property
+    def due(self) -> tuple[Published, ...]:
+        """Copies to read again, as of the last look."""
         return tuple(self._waiting)
 
     def begin(self, copy: Published) -> None:
@@ -115,13 +125,6 @@ class Custody:
                 await self._alarms.ring(AlarmKind.UNREADABLE, copy.url, _message(trouble))
         finally:
             self.running.discard(key)
-
-    def _end_alarms(self, needed: Set[str], now_ms: int) -> None:
-        """Of copies that no bond rests on any more: their fills are claimed, or lost."""
-        ledger = self._writer.ledger
-        for alarm in ledger.alarms():
-            if alarm.kind is AlarmKind.UNREADABLE and alarm.cleared_ms is None and alarm.subject not in needed:
-                ledger.clear_alarms(alarm.kind, now_ms, alarm.subject)
 
     async def _mended(self, copy: Published, trouble: str) -> str | None:
         """See `_put_back`; with an alarm as soon as that takes long."""

@@ -66,6 +66,7 @@ class Driver:
         self._watch = watch
         self._desk = desk
         self._publishing = publishing
+        self._outbox = outbox
         self._pool = outbox.pool
         self._reveals = reveals
         self._permit = outbox.permit
@@ -130,6 +131,7 @@ class Driver:
                 break
             self._take_requests(policy)
             self._reveals.watch(number)
+            await self._custody.look()
             if clock.now() - started >= INDEX_LAG_SECONDS:
                 self._take_listed_claims()
             board = self._watch.board
@@ -237,7 +239,7 @@ class Driver:
             published=self._publishing.published.keys(),
             publishing=self._publishing.running,
             publishers=self._publishing.publishers,
-            unchecked=self._custody.due(),
+            unchecked=self._custody.due,
             checking=len(self._custody.running),
             network_away=self._reader.is_away,
             unpublishable=self._publishing.unpublishable.keys(),
@@ -260,6 +262,7 @@ class Driver:
             settled=listed and self._watch.known_until - dispatch.last_settled >= INDEX_LAG_SECONDS,
             reveals=self._reveals.due,
             reveals_open=self._reveals.open,
+            resting=self._outbox.resting,
         )
 
     def _fees_in_flight(self, parameters: Parameters) -> int:

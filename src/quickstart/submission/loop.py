@@ -168,6 +168,7 @@ def _idle(situation: Situation) -> bool:
         or situation.publishing
         or situation.scoring
         or situation.arranging
+        or situation.resting
         or situation.checking
         or situation.reveals_open
     )

@@ -42,6 +42,9 @@ RESEND_BACKOFF = Backoff(first=0.25, longest=10.0)
 INDEX_LAG_SECONDS = 3.0
 """A digest unknown to the node for this long, ten times its usual lag, was not executed, if its coins say so too."""
 
+TELL_SECONDS = 60.0
+"""How often it is told that a transaction may have landed, and cannot be found."""
+
 REST_SECONDS = 10.0
 """How long coins are left alone whose transaction was refused for what may be so again at once, as a lock is."""
 
@@ -97,6 +100,8 @@ class Outbox:
         self._reader = reader
         self._also_record = also_record
         self.pool = pool
+        self.resting = 0
+        """Refused transactions whose coins are left alone still (`REST_SECONDS`)."""
         self.permit = permit or SigningPermit()
 
     async def send(
@@ -193,13 +198,22 @@ class Outbox:
 
     async def _find(self, intent: Intent, refusal: Refusal) -> Effects | None:
         """Effects of a transaction that may have landed; None once the node has not known it for long enough."""
-        started = clock.now()
+        tell = deadline = clock.now() + INDEX_LAG_SECONDS
         for tries in itertools.count(1):
             effects = await _answered(lambda: self._reader.transaction(intent.digest))
             if effects is not None:
                 return effects
-            if clock.now() > started + INDEX_LAG_SECONDS and not await self._may_have_landed(intent, refusal):
-                return None
+            if clock.now() > deadline:
+                if not await self._may_have_landed(intent, refusal):
+                    return None
+                if clock.now() > tell:
+                    tell = clock.now() + TELL_SECONDS
+                    log.warning(
+                        "%s: it may have landed, and the node does not show it; waiting until it does, or another "
+                        "node is named: %s",
+                        format_digest(intent.digest),
+                        refusal,
+                    )
             await asyncio.sleep(min(0.3 * tries, RESEND_BACKOFF.longest))
         raise AssertionError("the tries never end")
 
@@ -270,10 +284,15 @@ class Outbox:
                 if coin is not None:
                     pool.adopt(coin)
 
+        def end_rest() -> None:
+            self.resting -= 1
+            give_back()
+
         if refusal.reason in _AT_ONCE:
             give_back()
         else:
-            asyncio.get_running_loop().call_later(REST_SECONDS, give_back)
+            self.resting += 1
+            asyncio.get_running_loop().call_later(REST_SECONDS, end_rest)
         return NotSent(intent, refusal)
 
     async def _read_coin(self, coin_id: Id32, at_least_version: int = 0) -> Coin | None:

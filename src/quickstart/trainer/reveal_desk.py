@@ -94,7 +94,7 @@ class RevealDesk:
         """Reads our models, and tells of a reveal that was missed."""
         self._looked_at = clock.now()
         self._epoch, models = await self._reader.own_models(self._owner)
-        self.statuses = self._statuses(models, self._epoch.number)
+        self.statuses = self.statuses_of(models, self._epoch.number)
         if self._checking is not None and self._checking.done():
             done, self._checking = self._checking, None
             done.result()
@@ -226,7 +226,7 @@ class RevealDesk:
     def _attempts_of(self, reveal: Reveal) -> Attempts:
         return self._attempts.get(reveal, Attempts())
 
-    def _statuses(self, models: tuple[OwnModel, ...], epoch: int) -> tuple[Status, ...]:
+    def statuses_of(self, models: tuple[OwnModel, ...], epoch: int) -> tuple[Status, ...]:
         """What the chain shows as pending, and what our own commits became that it no longer shows."""
         by_id = {model.model_id: model for model in models}
         pending = pending_reveals(models)

@@ -82,6 +82,12 @@ def pending_reveals(models: Iterable[OwnModel]) -> tuple[Reveal, ...]:
     )
 
 
+def pending(models: Sequence[OwnModel], epoch: int) -> tuple[Status, ...]:
+    """Where those stand in `epoch`."""
+    by_id = {model.model_id: model for model in models}
+    return tuple(status(reveal, by_id, epoch) for reveal in pending_reveals(models))
+
+
 def commitments(statuses: Sequence[Status]) -> list[dict[str, Any]]:
     """What to tell of commitments, ready for JSON. `lost`: missed, or due still; a later commit makes up for it."""
     newest = max((one.reveal.commit_epoch for one in statuses), default=0)

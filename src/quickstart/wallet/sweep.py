@@ -1,16 +1,17 @@
 """Moving what a wallet does not need to a cold address: a pure plan, and one transaction through the outbox."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from quickstart.chain.coins import Coin
-from quickstart.chain.ids import Id32
+from quickstart.chain.ids import Id32, format_id
 from quickstart.chain.protocol import Parameters
 from quickstart.chain.transactions import TransferCoin
 from quickstart.errors import NetworkError, UsageError
 from quickstart.ledger.records import IntentKind
 from quickstart.submission.outbox import Outbox, Settled
+from quickstart.trainer.reveals import Phase, Status
 from quickstart.units import BPS, basis_points
 
 MOST_COINS = 120
@@ -59,6 +60,21 @@ def plan_sweep(coins: Sequence[Coin], keep: int, parameters: Parameters) -> Swee
         return None
     fee = fixed + basis_points(amount, parameters.value_fee_bps)
     return Sweep(chosen, amount, fee, held - amount - fee)
+
+
+def refuse_before_reveals(statuses: Iterable[Status]) -> None:
+    """Lets coins go only when no commitment of ours waits for its reveal, which has to be paid for in its epoch.
+
+    Raises:
+        UsageError: one does; names its model.
+    """
+    for one in statuses:
+        if one.phase in (Phase.COMMITTED, Phase.REVEAL_DUE):
+            lost = "half its stake" if one.reveal.first else "the update"
+            raise UsageError(
+                f"model {format_id(one.reveal.model_id)} waits for its reveal in epoch {one.reveal.commit_epoch + 1}, "
+                f"which this wallet pays for, or {lost} is lost: run this again after that; nothing was sent"
+            )
 
 
 async def send_sweep(outbox: Outbox, planned: Sweep, recipient: Id32, epoch: int) -> Settled:

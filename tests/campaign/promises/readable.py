@@ -177,7 +177,8 @@ async def _simulate(hours: int, count: int, seed: int) -> dict[str, Any]:
             for alarm in here.open_alarms().values():
                 if world.now - alarm.raised_ms > MENDED_AFTER:
                     world.failing.pop(urlsplit(alarm.subject).path, None)
-            for copy in here.custody.due():
+            await here.custody.look()
+            for copy in here.custody.due:
                 here.custody.begin(copy)
                 detected = world.now
                 await here.custody.check(copy)
