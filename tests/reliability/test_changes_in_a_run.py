@@ -71,3 +71,15 @@ def test_nothing_is_claimed_of_weights_that_are_no_more(world: Simulation, in_a_
     models[loser.model_id] = loser
     world.pass_time(SEEN_WITHIN + 3.0)
     assert submissions(world) > before
+
+
+def test_an_epoch_does_not_end_while_coins_rest(world: Simulation) -> None:
+    """The only coin is locked for a moment: what was refused is sent once it may be used again."""
+    (coin,) = world.our_coins()
+    world.node._locks[coin.coin_id, coin.ref.version] = bytes(32)
+    world.start(replace(POLICY, patient=False))
+    world.pass_time(2.0)
+    assert world.node._locks and not submissions(world)
+    world.node._locks.clear()
+    world.pass_time(20.0)
+    assert submissions(world) > 5

@@ -1,6 +1,7 @@
 """Where another signer was faster, or the lease goes: the books stay right, and nothing more leaves this machine."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -84,14 +85,19 @@ def test_what_may_have_landed_and_cannot_be_found_is_waited_for_and_told(
         live.faults.update({"reply_lost": 0})
         own.reopen()
         (intent,) = own.ledger.pending()
-        effects = live.node.state.effects.pop(intent.digest)
+        node = live.node
+        effects = node.state.effects.pop(intent.digest)
+        assert node.index.transaction(time.monotonic(), intent.digest) is not None
+        shown = node.index._transactions.pop(intent.digest)
 
         async def recover() -> None:
             recovering = asyncio.create_task(own.outbox.recover())
             async with asyncio.timeout(10):
                 while "it may have landed" not in caplog.text:  # noqa: ASYNC110 - a fact about the log
                     await asyncio.sleep(0.05)
-            live.node.state.effects[intent.digest] = effects
+            assert not recovering.done()
+            node.state.effects[intent.digest] = effects
+            node.index._transactions[intent.digest] = shown
             await recovering
 
         live.run(recover())
