@@ -31,6 +31,7 @@ MODEL = blake2b_256(b"model")
 FILL = blake2b_256(b"fill")
 UNREADABLE = Alarm(AlarmKind.UNREADABLE, "https://b.example/1", "bytes that others cannot read", NOW - HOUR)
 UNKNOWN = Alarm(AlarmKind.UNKNOWN_VERSION, "protocol-9", "protocol 9 is not known", NOW - 2 * HOUR)
+WEIGHTS = Alarm(AlarmKind.WEIGHTS_UNREADABLE, "https://b.example/m", "weights that others cannot read", NOW - HOUR)
 LIMITS = Limits(hours_without_hit=26, lanes=8, bond_cap=SOMA, gas_cap=SOMA // 100, gpu_dollars=5.0)
 COST = RULES.submission_cost(1024)
 
@@ -68,6 +69,7 @@ def names(judgement: Judgement) -> list[str]:
         (sight(balance=8 * COST), []),
         (sight(balance=8 * COST - 1), ["low funds"]),
         (sight(alarms=(UNREADABLE, replace(UNREADABLE, subject="https://b.example/2"))), ["upload unreadable"]),
+        (sight(alarms=(UNREADABLE, WEIGHTS)), ["upload unreadable", "upload unreadable/weights"]),
         (sight(alarms=(UNKNOWN,)), ["version out of date"]),
         (sight(chain=ChainSight(answer(), withheld=("protocol-9",))), ["version out of date"]),
         (sight(chain=ChainSight(answer(), reported=frozenset({FILL}))), ["report filed against us"]),
@@ -90,6 +92,12 @@ def test_what_stands(seen: Sight, expected: list[str]) -> None:
     assert names(found) == expected
     assert {kind for kind, _ in found.judged} == set(AlertKind) - {AlertKind.DEAD}
     assert all(alert.since_ms <= NOW and "\n" not in alert.text for alert in found.alerts)
+
+
+@pytest.mark.parametrize("kind", AlarmKind)
+def test_every_alarm_of_the_ledger_is_told(kind: AlarmKind) -> None:
+    (alert,) = judge(sight(alarms=(Alarm(kind, "of what", "what is wrong", NOW),)), LIMITS).alerts
+    assert "what is wrong" in alert.text
 
 
 def test_what_could_not_be_seen_is_not_judged() -> None:

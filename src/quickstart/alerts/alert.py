@@ -112,7 +112,7 @@ def judge_deployment(now_ms: int, seen: Deployment | None, armed_ms: int | None,
     missed = armed_ms <= fired_ms and now_ms - fired_ms > START_MS and (place.last_ms or 0) < fired_ms
     if not missed or place.at_work:
         return Judgement((), judged)
-    text = f"the schedule fired at {_moment(fired_ms)}, and no run has left a sign since: run `uv run modal app logs`"
+    text = f"the schedule fired at {_moment(fired_ms)}, and no run has left a sign since: run `uv run logs`"
     return Judgement((Alert(AlertKind.DEAD, seen.name, text, fired_ms),), judged)
 
 
@@ -127,12 +127,14 @@ def _no_hit(sight: Sight, limits: Limits) -> Iterator[Alert]:
 
 
 def _unreadable(sight: Sight) -> Iterator[Alert]:
-    """One for all of them: a bucket that is away makes thousands."""
-    alarms = [alarm for alarm in sight.alarms or () if alarm.kind is AlarmKind.UNREADABLE]
-    if alarms:
-        first = min(alarms, key=lambda alarm: alarm.raised_ms)
-        more = f" (and {len(alarms) - 1} more)" if len(alarms) > 1 else ""
-        yield Alert(AlertKind.UNREADABLE, sight.wallet, first.message + more, first.raised_ms)
+    """One for all windows, one for all weights: a bucket that is away makes thousands."""
+    keys = {AlarmKind.UNREADABLE: sight.wallet, AlarmKind.WEIGHTS_UNREADABLE: f"{sight.wallet}/weights"}
+    for kind, key in keys.items():
+        alarms = [alarm for alarm in sight.alarms or () if alarm.kind is kind]
+        if alarms:
+            first = min(alarms, key=lambda alarm: alarm.raised_ms)
+            more = f" (and {len(alarms) - 1} more)" if len(alarms) > 1 else ""
+            yield Alert(AlertKind.UNREADABLE, key, first.message + more, first.raised_ms)
 
 
 def _reveals(sight: Sight, chain: ChainSight) -> Iterator[Alert]:

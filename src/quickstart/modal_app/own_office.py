@@ -6,23 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
-
 from quickstart.chain.client import Endpoints
 from quickstart.chain.identity import service_info
 from quickstart.chain.keys import Wallet
 from quickstart.chain.versions import SigningPermit
 from quickstart.errors import SettingsError
-from quickstart.ledger.snapshots import KeptLedger
-from quickstart.modal_app.ownership import LeaseThenReload
+from quickstart.modal_app.premises import volume_premises
 from quickstart.modal_app.workplace import TESTNET_RPC, Shared
 from quickstart.settings import S3Settings, Settings
-from quickstart.submission.premises import Network, Places, Premises
-from quickstart.submission.s3_lease import bucket_lease
+from quickstart.submission.premises import Network, Places
 from quickstart.submission.s3_storage import S3Storage
-from quickstart.submission.storage import Storage
 from quickstart.trainer.office import Office, open_office
-from quickstart.trainer.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +50,8 @@ async def own_office(owner: Owner, ledgers: Shared, command: str) -> AsyncIterat
     ):
         state = Path(folder)
         places = await owner.places(state)
-
-        def kept_ledger(places: Places) -> KeptLedger:
-            return KeptLedger(places.ledger, ledgers.folder / places.ledger.relative_to(state), ledgers.commit)
-
-        def kept_vault(places: Places, wallet: Wallet, storage: Storage, client: httpx.Client) -> Vault:
-            return Vault(ledgers.folder / places.vault.relative_to(state), wallet, storage, client, ledgers.commit)
-
-        premises = Premises(
-            lease=lambda places, command: LeaseThenReload(bucket_lease(owner.bucket, places, command), ledgers.reload),
-            ledger=kept_ledger,
-        )
+        premises = volume_premises(owner.bucket, ledgers, state)
         permit = SigningPermit(owner.settings.accepted_versions)
         network = Network("testnet", owner.endpoints)
-        async with open_office(network, owner.wallet, places, storage, premises, command, permit, kept_vault) as office:
+        async with open_office(network, owner.wallet, places, storage, premises, command, permit) as office:
             yield office

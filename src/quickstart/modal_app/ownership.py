@@ -42,7 +42,7 @@ def leave(store: Store, me: str) -> None:
 class LeaseThenReload:
     """A lease after which a volume is brought up to date: whoever held it before may have changed what lies there."""
 
-    def __init__(self, lease: Lease, reload: Callable[[], None]) -> None:
+    def __init__(self, lease: Lease, reload: Callable[[], object]) -> None:
         self._lease = lease
         self._reload = reload
 

@@ -13,23 +13,20 @@ from quickstart.bank.mirror import mirror
 from quickstart.chain.addresses import is_loopback
 from quickstart.chain.client import Endpoints
 from quickstart.chain.keys import Wallet
-from quickstart.chain.lease import Lease
 from quickstart.errors import SettingsError
 from quickstart.executors.base import Executor
 from quickstart.executors.modal import ModalExecutor
-from quickstart.ledger.snapshots import KeptLedger
 from quickstart.modal_app import names
 from quickstart.modal_app.account import described
 from quickstart.modal_app.attendant import Attendant
 from quickstart.modal_app.billing import Bill
-from quickstart.modal_app.ownership import LeaseThenReload
+from quickstart.modal_app.premises import volume_premises
 from quickstart.modal_app.prices import container_dollars_per_gpu_dollar, container_dollars_per_second
 from quickstart.modal_app.requests import StoreRequests
 from quickstart.modal_app.spending import Spending, Tariff
 from quickstart.modal_app.workplace import TESTNET_RPC, Workplace, trusting_private_hosts
 from quickstart.settings import S3Settings, Settings
-from quickstart.submission.premises import Network, Places, Plan, Premises
-from quickstart.submission.s3_lease import bucket_lease
+from quickstart.submission.premises import Network, Places, Plan
 from quickstart.submission.s3_storage import S3Storage
 from quickstart.submission.session import open_session
 from quickstart.units import HOURS, MINUTES
@@ -131,6 +128,7 @@ class _Run:
         attendant = Attendant(
             workplace.store, workplace.call_id, self.requests, working_seconds(time.time()), self.stopped, end
         )
+        premises = volume_premises(self.bucket, workplace.ledgers, self.state)
         session = await open_session(
             Network("testnet", endpoints),
             self.wallet,
@@ -139,7 +137,7 @@ class _Run:
             lambda _: self.storage,
             self._executor,
             attendant.show,
-            Premises(self._lease, self._ledger, lambda _: self.requests),
+            replace(premises, requests=lambda _: self.requests),
         )
         await asyncio.to_thread(self._take_in, session.places)
         with attendant:
@@ -148,10 +146,6 @@ class _Run:
                 return await session.run()
             finally:
                 stopping.cancel()
-
-    def _lease(self, places: Places, command: str) -> Lease:
-        """In the bucket, where a laptop that runs the same wallet looks too."""
-        return LeaseThenReload(bucket_lease(self.bucket, places, command), self.workplace.ledgers.reload)
 
     def _executor(self, places: Places) -> Executor:
         return ModalExecutor(
@@ -162,11 +156,6 @@ class _Run:
             self.room,
             lambda: self._take_in(places),
         )
-
-    def _ledger(self, places: Places) -> KeptLedger:
-        """The wallet's ledger on this machine, taken up from the volume and kept there."""
-        snapshot = self.workplace.ledgers.folder / places.ledger.relative_to(self.state)
-        return KeptLedger(places.ledger, snapshot, self.workplace.ledgers.commit)
 
     def _take_in(self, places: Places) -> None:
         """Brings the bank on this machine up to the one on the volume."""

@@ -15,7 +15,7 @@ from quickstart.chain.lease import Lease
 from quickstart.errors import LeaseHeldError, SettingsError, UsageError
 from quickstart.ledger.snapshots import restore, take_snapshot
 from quickstart.modal_app.names import CLEANUP, REBUILD
-from quickstart.modal_app.ownership import leave, take_over
+from quickstart.modal_app.ownership import LeaseThenReload, leave, take_over
 from quickstart.modal_app.workplace import TESTNET_RPC, Shared, Workplace
 from quickstart.settings import Settings
 from quickstart.submission.premises import Network, Places, Premises
@@ -50,15 +50,17 @@ async def _do(workplace: Workplace, settings: Settings, what: str, *, dry_run: b
     endpoints = Endpoints(settings.rpc_url or TESTNET_RPC)
     info = await service_info(endpoints.rpc)
 
-    def lease(places: Places, command: str) -> Lease:
-        return bucket_lease(bucket, places, f"{command} on Modal")
-
     storage = S3Storage(bucket)
     try:
         with TemporaryDirectory(prefix="quickstart-", ignore_cleanup_errors=True) as state:
             places = Places.of(Path(state), info, wallet)
             books = _Books(workplace.ledgers, Path(state), places)
             others = await asyncio.to_thread(books.take_up)
+
+            def lease(places: Places, command: str) -> Lease:
+                """Whoever held it until now, a reveal say, may have written what is not in our copy."""
+                return LeaseThenReload(bucket_lease(bucket, places, f"{command} on Modal"), books.take_up)
+
             await asyncio.to_thread(workplace.bank.reload)
             await asyncio.to_thread(mirror, workplace.bank.folder, places.bank)  # copies that are gone are put back
             upkeep = Upkeep(
@@ -82,8 +84,9 @@ class _Books:
     places: Places
 
     def take_up(self) -> list[Path]:
-        """Brings all here; those of other wallets, which may publish in the same bucket."""
+        """Brings all here, in place of what is; those of other wallets, which may publish in the same bucket."""
         self.volume.reload()
+        self.places.ledger.unlink(missing_ok=True)  # gone from the volume, it is gone
         here = [self.state / path.relative_to(self.volume.folder) for path in self.volume.folder.glob("*/*/*/*.sqlite")]
         for path in here:
             restore(self._there(path), path)

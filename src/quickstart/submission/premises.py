@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import httpx
+
 from quickstart.chain.client import Endpoints
 from quickstart.chain.identity import ServiceInfo
 from quickstart.chain.keys import Wallet
@@ -18,6 +20,8 @@ from quickstart.data.window import Source
 from quickstart.ledger.ledger import Ledger
 from quickstart.submission.actions import Policy
 from quickstart.submission.requests import RequestBox, Requests
+from quickstart.submission.storage import Storage
+from quickstart.trainer.vault import Vault
 
 AdvanceEpoch: TypeAlias = Callable[[], Awaitable[int]]
 
@@ -95,6 +99,10 @@ def _ledger_file(places: Places) -> AbstractContextManager[Ledger]:
     return closing(Ledger(places.ledger))
 
 
+def _vault_folder(places: Places, wallet: Wallet, storage: Storage, client: httpx.Client) -> Vault:
+    return Vault(places.vault, wallet, storage, client)
+
+
 def _request_folder(places: Places) -> Requests:
     return places.requests
 
@@ -104,9 +112,10 @@ class Premises:
     """What stands where, by default all in the wallet's folder on this machine.
 
     `lease`: made for a command, entered before anything else. `ledger`: opens the books, and closes them at the end of
-    the run. `requests`: where other commands leave what they want done.
+    the run. `requests`: where other commands leave what they want done. `vault`: keeps the keys of our own models.
     """
 
     lease: Callable[[Places, str], Lease] = _file_lease
     ledger: Callable[[Places], AbstractContextManager[Ledger]] = _ledger_file
     requests: Callable[[Places], Requests] = _request_folder
+    vault: Callable[[Places, Wallet, Storage, httpx.Client], Vault] = _vault_folder

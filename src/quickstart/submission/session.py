@@ -41,7 +41,6 @@ from quickstart.submission.storage import Publisher, Storage, public_client
 from quickstart.submission.summary import summary
 from quickstart.trainer.copies import ModelCopies
 from quickstart.trainer.reveal_desk import RevealDesk
-from quickstart.trainer.vault import Vault
 from quickstart.units import MINUTES, SECONDS
 
 log = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ class Session:
             outbox.pool = await open_coins(reader, writer, self.wallet, self.network, self.plan, board)
             desk, counts = await open_desk(stack, self.places, self.plan, self.make_executor, ledger, self._is_stopped)
             client = stack.enter_context(public_client())
-            vault = Vault(self.places.vault, self.wallet, self.storage, client)
+            vault = self.premises.vault(self.places, self.wallet, self.storage, client)
             driver = self._driver = Driver(
                 owner=self.wallet.address,
                 reader=reader,

@@ -6,9 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
-
-import httpx
 
 from quickstart import clock
 from quickstart.chain.board import Board
@@ -53,8 +50,6 @@ FAUCET_REQUESTS = 3
 
 POLL_SECONDS = 1.0
 """Between two looks at a reveal that is due."""
-
-MakeVault: TypeAlias = Callable[[Places, Wallet, Storage, httpx.Client], Vault]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +209,6 @@ async def reveal_due(office: Office, *, wait: bool, seconds: float = math.inf) -
     return office.reveals.statuses
 
 
-def wallet_vault(places: Places, wallet: Wallet, storage: Storage, client: httpx.Client) -> Vault:
-    """A vault in the wallet's folder on this machine."""
-    return Vault(places.vault, wallet, storage, client)
-
-
 @asynccontextmanager
 async def open_office(
     network: Network,
@@ -228,7 +218,6 @@ async def open_office(
     premises: Premises,
     command: str,
     permit: SigningPermit,
-    make_vault: MakeVault = wallet_vault,
 ) -> AsyncIterator[Office]:
     """Takes the wallet's lease and settles what an earlier run left open.
 
@@ -249,7 +238,7 @@ async def open_office(
         if await outbox.recover():
             await asyncio.sleep(INDEX_LAG_SECONDS)
         client = stack.enter_context(public_client())
-        vault = make_vault(places, wallet, storage, client)
+        vault = premises.vault(places, wallet, storage, client)
         office = Office(
             wallet=wallet,
             network=network,
