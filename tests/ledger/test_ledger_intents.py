@@ -99,7 +99,7 @@ def test_refused_bytes_may_be_pending_again_and_others_may_not(ledger: Ledger) -
     with pytest.raises(ConflictError):
         ledger.record(intent("t1", "target", coin("a", 5)))
     ledger.refuse(name("t1"), "nothing was sent", 20)
-    again = intent("t1", "target", coin("a", 5), epoch=4, created_ms=30, details={"bond": 1})
+    again = intent("t1", "another", coin("a", 5), epoch=4, created_ms=30, details={"bond": 1})
     ledger.record(again)
     assert ledger.pending() == (again,)
     settle(ledger, "t1", IntentStatus.FAILED)

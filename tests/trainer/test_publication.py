@@ -2,16 +2,20 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import numpy as np
 import pytest
 from live_devnet import SOMA, LiveDevnet, new_wallet
 from loopback import Answer, scripted
 from model_owner import EMBEDDING, PLAIN, PRODUCT, STAKE, WEIGHTS, Owner, model_owner
+from moto.server import ThreadedMotoServer
 
 from quickstart.chain.own_models import Commitment, ModelState, OwnModel
 from quickstart.chain.protocol import PARAMETERS
@@ -22,8 +26,10 @@ from quickstart.ledger.ledger import ConflictError
 from quickstart.ledger.records import IntentKind, IntentStatus
 from quickstart.ledger.writer import LedgerWriter
 from quickstart.scoring.weights import decrypt
+from quickstart.settings import S3Settings
 from quickstart.submission.folder_storage import FolderStorage
-from quickstart.submission.storage import Publisher, object_key
+from quickstart.submission.s3_storage import S3Storage
+from quickstart.submission.storage import Publisher, object_key, public_client
 from quickstart.trainer.copies import ModelCopies, due, manifests_of
 from quickstart.trainer.office import publish
 from quickstart.trainer.publication import (
@@ -34,11 +40,12 @@ from quickstart.trainer.publication import (
     costs,
     create_fee,
     next_step,
+    prepare,
     to_compound,
 )
 from quickstart.trainer.reveal_desk import RevealDesk
 from quickstart.trainer.reveals import Next, Phase
-from quickstart.trainer.vault import Vault, backup_name, open_sealed, seal
+from quickstart.trainer.vault import Release, Vault, backup_name, open_sealed, seal
 
 
 def test_create_commit_reveal_and_the_books(live: LiveDevnet, tmp_path: Path) -> None:
@@ -296,6 +303,46 @@ def test_without_its_key_a_reveal_is_an_error_and_not_the_end(
         live.run(owner.autopilot())
         assert owner.model().is_active
         assert sealed.read_bytes() == content
+
+
+@pytest.fixture
+def bucket() -> Iterator[S3Settings]:
+    """An empty one."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    options = {"aws_access_key_id": "id", "aws_secret_access_key": "s", "region_name": "us-east-1"}
+    with closing(boto3.client("s3", endpoint_url=url, **options)) as admin:
+        admin.create_bucket(Bucket="windows")
+    yield S3Settings("windows", "id", "s", url, f"{url}/windows")
+    server.stop()
+
+
+def test_a_publication_that_is_run_again_is_kept_in_a_bucket_too(bucket: S3Settings, tmp_path: Path) -> None:
+    """A bucket takes nothing again that it has by name and size, and no seal of a release is like another."""
+    wallet, folder = new_wallet(), tmp_path / "vault"
+    with public_client() as client:
+
+        def kept(release: Release | None = None) -> tuple[Release, bytes]:
+            """What a run with a new storage keeps, and its seal on the disk, which is what anybody reads."""
+            with closing(S3Storage(bucket)) as storage:
+                vault, publisher = Vault(folder, wallet, storage, client), Publisher(storage, client)
+                if release is None:
+                    release = prepare(PRODUCT, 64, vault, publisher, tmp_path / "scratch")
+                else:
+                    vault.keep(release)
+                (file,) = folder.iterdir()
+                backup = storage.public_url(backup_name(wallet.secret, release.key_commitment))
+                assert client.get(backup).content == file.read_bytes()
+                return release, file.read_bytes()
+
+        first, sealed = kept()
+        again, sealed_again = kept()
+        assert again.is_like(first) and sealed_again == sealed
+        (file,) = folder.iterdir()
+        for there in (b"damaged", seal(replace(first, weights=bytes(32)), wallet.secret)):
+            file.write_bytes(there)
+            assert kept(first)[1] not in (there, sealed)
 
 
 def test_a_seal_opens_for_its_wallet_and_commitment_only(live: LiveDevnet, tmp_path: Path) -> None:

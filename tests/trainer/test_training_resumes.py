@@ -1,5 +1,6 @@
 """Training goes on as if it had not stopped, learns, and keeps what it must."""
 
+import resource
 from itertools import islice
 from pathlib import Path
 
@@ -10,9 +11,10 @@ torch = pytest.importorskip("torch", reason="needs torch: install the extra `sco
 
 from quickstart.data.folder import FolderSource, python_library  # noqa: E402
 from quickstart.data.window import SourcePlan  # noqa: E402
-from quickstart.errors import SourceError, UsageError  # noqa: E402
+from quickstart.errors import SourceError, StateError, UsageError  # noqa: E402
 from quickstart.scoring.engine import Architecture  # noqa: E402
 from quickstart.trainer.batches import Position, TrainingStream, held_out_windows, is_held_out  # noqa: E402
+from quickstart.trainer.checkpoints import Checkpoints  # noqa: E402
 from quickstart.trainer.metrics import read_metrics  # noqa: E402
 from quickstart.trainer.model import TrainableModel  # noqa: E402
 from quickstart.trainer.plan import TrainingPlan, learning_rate  # noqa: E402
@@ -104,6 +106,18 @@ def test_the_last_k_are_kept_and_damaged_ones_passed_over(
     again = run(folder, tmp_path, SHORT)
     assert "damaged" in caplog.text
     assert again.model.export() == short
+
+
+@pytest.mark.parametrize("room", [0, 1 << 16])
+def test_a_disk_that_ends_within_a_checkpoint_is_told_as_such(tmp_path: Path, room: int) -> None:
+    """torch then says that its archive has gone wrong, and not why."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(StateError, match="File too large"):
+            Checkpoints(tmp_path, keep=2).save(1, {"model": torch.zeros(1 << 16)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_accumulation_gives_the_step_of_the_larger_batch(folder: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def run_wallet(arguments: argparse.Namespace) -> int:
     _refuse_strangers(arguments)
     match arguments.what:
         case "new":
-            return _made(_new(), arguments)
+            return _made(_new(), arguments, nowhere_else=True)
         case "import":
             return _made(_imported(arguments.file), arguments)
         case "restore":
@@ -115,7 +115,7 @@ def _restored(arguments: argparse.Namespace) -> Wallet:
     return open_backup(sealed, _passphrase(arguments, twice=False))
 
 
-def _made(wallet: Wallet, arguments: argparse.Namespace) -> int:
+def _made(wallet: Wallet, arguments: argparse.Namespace, *, nowhere_else: bool = False) -> int:
     """Keeps the key in the env file, and says what it did."""
     file = chosen().env_file
     keep(wallet, file)
@@ -125,7 +125,7 @@ def _made(wallet: Wallet, arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     profile = f" --profile {chosen().name}" if chosen().name else ""
     print(f"{'address':<9} {document['address']}")
-    print(f"{'key':<9} in {file}, readable by you only; it exists nowhere else")
+    print(f"{'key':<9} in {file}, readable by you only{'; it exists nowhere else' * nowhere_else}")
     print(f"next: `uv run wallet backup FILE{profile}`, and keep FILE and its passphrase in two other places")
     return EXIT_DONE
 

@@ -85,8 +85,9 @@ class Ledger:
                 recorded = database.execute(
                     "INSERT INTO intents (digest, kind, subject, epoch, created_ms, signed, details) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET status = 'pending', "
-                    "outcome = NULL, settled_ms = NULL, epoch = excluded.epoch, created_ms = excluded.created_ms, "
-                    "signed = excluded.signed, details = excluded.details WHERE status = 'refused'",
+                    "outcome = NULL, settled_ms = NULL, subject = excluded.subject, epoch = excluded.epoch, "
+                    "created_ms = excluded.created_ms, signed = excluded.signed, details = excluded.details "
+                    "WHERE status = 'refused'",
                     (
                         intent.digest,
                         intent.kind.value,

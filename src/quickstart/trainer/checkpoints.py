@@ -47,6 +47,11 @@ class Checkpoints:
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise _unusable(self._folder, error) from error
+        except RuntimeError as error:
+            # torch closes its archive when a write has failed, and tells of that instead.
+            if not isinstance(error.__context__, OSError):
+                raise
+            raise _unusable(self._folder, error.__context__) from error
         return path
 
     def latest(self, device: torch.device) -> dict[str, Any] | None:

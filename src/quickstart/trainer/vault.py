@@ -54,6 +54,11 @@ class Release:
     def embedding_commitment(self) -> Id32:
         return blake2b_256(bcs.tensor(self.embedding))
 
+    def is_like(self, other: "Release") -> bool:
+        """Whether both are the same, to the bit."""
+        same_embedding = self.embedding_commitment == other.embedding_commitment
+        return same_embedding and (self.key, self.manifest, self.weights) == (other.key, other.manifest, other.weights)
+
 
 class Vault:
     """The releases of one wallet, one sealed file each, in `folder`, and their backups in `storage`. `made_durable` is
@@ -78,17 +83,18 @@ class Vault:
         self._client = client
 
     def keep(self, release: Release) -> None:
-        """Makes a release durable here and in the bucket, each read back.
+        """Makes a release durable here and in the bucket, each read back; also one that an earlier run kept.
 
         Raises:
             DataUnreadableError: the backup cannot be read back; nothing may be committed.
         """
-        sealed = seal(release, self._secret)
         path = self._path(release.key_commitment)
+        sealed = self._kept(release, path) or seal(release, self._secret)
         _write(path, sealed)
         self._made_durable()
         self._open(path, release.key_commitment)
-        url = self._storage.put(sealed, backup_name(self._secret, release.key_commitment))
+        # The name does not follow from the content: what an earlier run put there may be of the same size.
+        url = self._storage.put(sealed, backup_name(self._secret, release.key_commitment), again=True)
         verify_public(url, blake2b_256(sealed), len(sealed), client=self._client)
 
     def find(self, key_commitment: Id32) -> Release | None:
@@ -115,6 +121,15 @@ class Vault:
     def releases(self) -> Iterator[Release]:
         """All that this disk has; damaged ones are left out."""
         return releases_in(self._folder, self._secret)
+
+    def _kept(self, release: Release, path: Path) -> bytes | None:
+        """What lies at `path`, where it opens to this very release: caches on the way may show nothing else of it."""
+        try:
+            sealed = path.read_bytes()
+            opened = open_sealed(sealed, self._secret, release.key_commitment)
+        except (OSError, StateError):  # what cannot be used is sealed anew
+            return None
+        return sealed if opened.is_like(release) else None
 
     def _fetch_backup(self, key_commitment: Id32) -> bytes | None:
         url = self._storage.public_url(backup_name(self._secret, key_commitment))

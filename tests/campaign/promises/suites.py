@@ -26,7 +26,8 @@ def _tests(done: str, *files: str) -> Findings:
             text=True,
         )
         suite = ElementTree.parse(report).getroot().find("testsuite") if report.exists() else None
-    counts = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")} if suite else {}
+    names = ("tests", "failures", "errors", "skipped")
+    counts = {name: int(suite.get(name, 0)) for name in names} if suite is not None else {}
     lost = counts.get("failures", 0) + counts.get("errors", 0) or int(ended.returncode != 0)
     figures = {"first": ended.stdout[-300:]} if lost else {}
     return {"done": done, "times": counts.get("tests", 0) - counts.get("skipped", 0), "lost": lost, "figures": figures}
