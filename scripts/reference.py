@@ -28,6 +28,8 @@ from quickstart.modal_app.prices import (
     GPU_DOLLARS_PER_SECOND,
     MEMORY_GIB_DOLLARS_PER_SECOND,
     PRICES_OF,
+    SCORER_CORES,
+    SCORER_MEMORY_GIB,
     container_dollars_per_second,
 )
 from quickstart.settings import markdown_table
@@ -104,7 +106,7 @@ def _prices() -> Iterator[str]:
     yield f"| {what} | ${cycle:.7f} | ${cycle * day:.2f} a day of 23 hours |"
     yield f"| each GiB more that a larger bank needs | ${more:.8f} | ${more * day:.2f} a day |"
     sizes = {
-        "a scorer": (submitter.SCORER_CORES, submitter.SCORER_MEMORY_GIB),
+        "a scorer": (SCORER_CORES, SCORER_MEMORY_GIB),
         "training": (training.TRAINER_CORES, training.TRAINER_MEMORY_GIB),
     }
     for name, (cores, gib) in sizes.items():

@@ -168,6 +168,7 @@ class Settings(BaseSettings):
     """Everything that can be configured, checked. Secrets show only where `get_secret_value` is called."""
 
     model_config = SettingsConfigDict(
+        case_sensitive=True,  # what else looks for a name looks for it in capitals
         env_file=ENV_FILE,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
@@ -484,7 +485,7 @@ def _refuse_another_wallet(env_file: Path) -> None:
             f"`uv run wallet new --profile {chosen().name}`"
         )
     exported = environ.get(KEY_NAME)
-    if exported and exported != dotenv_values(env_file).get(KEY_NAME):
+    if exported and exported != _written(env_file).get(KEY_NAME):
         raise SettingsError(
             f"{KEY_NAME} is set in the environment and would be used instead of that of {env_file}: unset it"
         )
@@ -492,7 +493,7 @@ def _refuse_another_wallet(env_file: Path) -> None:
 
 def _state_of_profile(state: Path, env_file: Path) -> Path:
     """The folder that the profile's own file names, or a part of the one that all share."""
-    own = dotenv_values(env_file).get(STATE_NAME) and not environ.get(STATE_NAME)
+    own = _written(env_file).get(STATE_NAME) and not environ.get(STATE_NAME)
     return state if own else chosen().state(state)
 
 
@@ -526,11 +527,14 @@ def _env_file_problems(env_file: Path) -> Iterator[str]:
     """Why a `.env` cannot be read as one; lines are named by number, since they may hold secrets."""
     if not env_file.exists():
         return
+    names = {row.name for row in settings_table()}
     try:
         with env_file.open(encoding="utf-8") as stream:
             for line in parse_stream(stream):
                 if line.error:
                     yield f"{env_file} is malformed in line {line.original.line} (expected NAME=value)"
+                elif line.key is not None and line.key not in names and line.key.upper() in names:
+                    yield f"{env_file} names {line.key} in line {line.original.line}: write {line.key.upper()}"
     except UnicodeDecodeError:
         yield f"{env_file} is not a text in UTF-8"
     except OSError as error:
@@ -546,10 +550,15 @@ def _warn_of_readers(env_file: Path) -> None:
 
 def holds_secrets(env_file: Path) -> bool:
     """Whether a secret is set in a file; False for one that cannot be read, which `load_settings` tells of."""
+    written = _written(env_file)
+    return any(row.secret and written.get(row.name) for row in settings_table())
+
+
+def _written(env_file: Path) -> dict[str, str | None]:
+    """What a file says, as it was written; nothing for one that cannot be read, which `load_settings` tells of."""
     with suppress(OSError, UnicodeDecodeError):
-        written = dotenv_values(env_file)
-        return any(row.secret and written.get(row.name) for row in settings_table())
-    return False
+        return dotenv_values(env_file)
+    return {}
 
 
 @cache
@@ -561,11 +570,8 @@ def raw_value(name: str, env_file: Path | None = ENV_FILE) -> str:
     """A variable as it was written, unchecked: from the environment, else from `env_file`; empty if in neither."""
     if env_file == ENV_FILE:
         env_file = chosen().env_file
-    written: str | None = None
-    if env_file is not None:
-        with suppress(OSError, UnicodeDecodeError):  # `load_settings` says so
-            written = dotenv_values(env_file).get(name)
-    return environ.get(name) or written or ""
+    written = {} if env_file is None else _written(env_file)
+    return environ.get(name) or written.get(name) or ""
 
 
 def publishing_names(env_file: Path | None = ENV_FILE) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import modal
 
 from quickstart.errors import EXIT_USAGE, NetworkError, SettingsError, UsageError
 from quickstart.modal_app import images, names
+from quickstart.modal_app.prices import SCORER_CORES, SCORER_MEMORY_GIB
 from quickstart.settings import load_settings
 from quickstart.units import GIB, HOURS, MINUTES
 
@@ -37,7 +38,6 @@ SUBMITTER_MEMORY_MIB = (1024, 16 * 1024)
 100,000 take 2.3 GB: the bank, mapped, and what the matcher makes of it.
 """
 
-SCORER_CORES, SCORER_MEMORY_GIB = 2.0, 16
 SCORER_TIMEOUT = 10 * MINUTES
 SCALEDOWN_SECONDS = 60
 STARTUP_SECONDS = 60

@@ -52,6 +52,7 @@ def key() -> str:
 
 def test_each_has_its_own_file_state_and_place_on_modal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUICKSTART_STATE", str(folder / "state"))
+    monkeypatch.setenv("soma_secret_key", "33" * 32)  # another name: nothing signs with it
     assert [profile.name for profile in profiles()] == ["", "second"]
     assert (key(), load_settings().state) == (KEYS[""], folder / "state")
     with using(profile_named("second")):
@@ -69,6 +70,24 @@ def test_a_folder_that_the_profile_names_is_its_own(folder: Path) -> None:
         assert load_settings().state == folder / "mine"
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"SOMA_SECRET_KEY=\xff\n", ".env.second is not a text in UTF-8"),
+        (b"soma_secret_key=1\n", "line 1: write SOMA_SECRET_KEY"),
+    ],
+)
+def test_a_file_that_cannot_be_read_as_meant_is_told_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, told: str
+) -> None:
+    (folder / ".env.second").write_bytes(content)
+    with pytest.raises(SettingsError, match=told), using(profile_named("second")):
+        load_settings()
+    monkeypatch.setenv("SOMA_SECRET_KEY", KEYS[""])
+    with pytest.raises(SettingsError, match="unset it"), using(profile_named("second")):
+        load_settings()
+
+
 def test_status_of_all_profiles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUICKSTART_STATE", str(folder / "state"))
     (folder / ".env.third").write_text("QUICKSTART_LANES=0\n")
@@ -77,6 +96,7 @@ def test_status_of_all_profiles(folder: Path, monkeypatch: pytest.MonkeyPatch) -
             wallet = load_settings().state / "networks" / "chain" / f"{len(name):064x}"
             wallet.mkdir(parents=True)
             Ledger(wallet / "ledger.sqlite").close()
+            shutil.copytree(wallet, wallet.with_name(wallet.name + ".bak"))  # put aside by a person
     done = run("status", "--all-profiles", "--local", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

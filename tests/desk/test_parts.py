@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -26,6 +27,7 @@ from quickstart.desk.review import NextDollar, Records, review
 from quickstart.errors import SettingsError, UnreachableError
 from quickstart.ledger.records import EpochReport, Fate, Fill, FillState, FillSum, Origin, Unfilled
 from quickstart.matching import Nearest
+from quickstart.profiles import chosen, profile_named, using
 from quickstart.submission.epoch_end import KEPT_UNFILLED, EpochEnd
 from quickstart.submission.sightings import Sightings
 
@@ -237,6 +239,11 @@ def test_nobody_waits_for_what_does_not_answer(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no token"):
         begin(refuse)()
     assert begin(lambda: 5)() == 5
+    with using(profile_named("second")):
+        asked = begin(chosen)
+    assert asked().name == "second", "the profile chosen where it was begun"
+    with pytest.raises(SystemExit):
+        begin(sys.exit)()
 
     remember(tmp_path, {"modal": 1, "chain/a": 2})
     remember(tmp_path, {"chain/a": 3})

@@ -266,6 +266,16 @@ FAULTS = {
     "a bucket that is not public": Fault(
         {}, {"bucket": (E, "S3_PUBLIC_URL")}, on_s3(lambda seen: xml(403, "AccessDenied") if reads(seen) else None)
     ),
+    "a bucket that is not public, and a key that may not delete": Fault(
+        {},
+        {"bucket": (E, "S3_PUBLIC_URL")},
+        on_s3(lambda seen: xml(403, "AccessDenied") if reads(seen) or seen.method == "DELETE" else None),
+    ),
+    "a key that may not delete": Fault(
+        {},
+        {"bucket": (W, "delete objects")},
+        on_s3(lambda seen: xml(403, "AccessDenied") if seen.method == "DELETE" else None),
+    ),
     "a public host with other bytes": Fault(
         {}, {"bucket": (E, "other bytes")}, on_s3(lambda seen: Answer(200, b"x" * 1024) if reads(seen) else None)
     ),
@@ -298,7 +308,7 @@ FAULTS = {
     "no room": Fault({}, {"disk": (E, "QUICKSTART_STATE")}, at=room(1 << 20)),
     "a newer state folder": Fault({}, {"state": (E, "version 2")}, state_file("version", b"2\n")),
     "a damaged ledger": Fault(
-        {}, {"state": (E, "uv run rebuild")}, state_file("networks/c/w/ledger.sqlite", b"\x5a\xa5 damage ")
+        {}, {"state": (E, "uv run rebuild")}, state_file(f"networks/c/{'0' * 64}/ledger.sqlite", b"\x5a\xa5 damage ")
     ),
     "wrong arithmetic": Fault({}, {"scorer": (E, "would be false")}, at=lambda at: replace(at, engine=WrongEngine)),
 }
@@ -364,7 +374,8 @@ def test_a_public_host_for_trials(world: World, tmp_path: Path, monkeypatch: pyt
         asked = httpx.URL(seen.path)
         headers = {name: value for name, value in seen.headers.items() if name == "range"}
         reply = httpx.get(f"{world.moto}/windows{asked.path}", headers=headers, trust_env=False)
-        return Answer(reply.status_code, reply.content)
+        kept = {name: value for name, value in reply.headers.items() if name == "content-range"}
+        return Answer(reply.status_code, reply.content, kept)
 
     fault = Fault({"S3_PUBLIC_URL": "http://pub-1.r2.dev"}, {})
     at_home(world, tmp_path, monkeypatch, fault)
@@ -380,7 +391,7 @@ def test_a_check_that_hangs_or_breaks_hides_no_other(world: World) -> None:
         raise ZeroDivisionError("by nothing")
 
     async def hangs(at: Surroundings) -> list[Finding]:
-        await in_thread(time.sleep, 5.0)
+        await in_thread(time.sleep, 60.0)
         return []
 
     async def works(at: Surroundings) -> list[Finding]:
@@ -389,7 +400,7 @@ def test_a_check_that_hangs_or_breaks_hides_no_other(world: World) -> None:
     checks = [Check(work.__name__, work, 0.2, "look") for work in (breaks, hangs, works)]
     started = time.monotonic()
     findings = world.live.run(examine(surroundings(doctor_parser().parse_args([])), checks))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
     assert [(one.check, one.severity) for one in findings] == [("breaks", E), ("hangs", E), ("works", Severity.OK)]
     assert "ZeroDivisionError" in findings[0].message and "no answer within" in findings[1].message
 

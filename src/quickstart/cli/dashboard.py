@@ -45,8 +45,8 @@ def run_dashboard(arguments: argparse.Namespace) -> int:
     given = None if arguments.rpc_url is None else checked_url("rpc_url", arguments.rpc_url)
     settings = load_settings()
     state: Path = arguments.state or settings.state
-    for path in ledgers_of(state):
-        Ledger(path).close()  # brought up to date: the pages open them to read only
+    for one in ledgers_of(state):
+        Ledger(one.path).close()  # brought up to date: the pages open them to read only
     asker = Asker(_Round(state, given or settings.rpc_url or (TESTNET_RPC if settings.secret_key else None)), now_ms)
     app = create_app(
         Sources(lambda: wallet_files(state), lambda one: workplace_here(Places(one.path.parent).lease), asker, now_ms)

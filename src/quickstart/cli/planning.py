@@ -23,20 +23,19 @@ def run_plan(arguments: argparse.Namespace) -> int:
     """
     state = arguments.state or load_settings().state
     documents: list[dict[str, Any]] = []
-    for path in ledgers_of(state):
-        address = path.parent.name
-        ledger = Ledger(path)
+    for wallet in ledgers_of(state):
+        ledger = Ledger(wallet.path)
         try:
             found = scoring_plan(
-                Bank(Places(path.parent).bank),
+                Bank(Places(wallet.path.parent).bank),
                 ledger,
                 budget_seconds=arguments.gpu_seconds or math.inf,
-                seed=address_seed(bytes.fromhex(address)),
+                seed=address_seed(wallet.owner),
             )
         finally:
             ledger.close()
         if found is not None:
-            documents.append({"chain_id": path.parent.parent.name, "address": "0x" + address, **found})
+            documents.append({"chain_id": wallet.chain, "address": "0x" + wallet.address, **found})
     if not documents:
         raise UsageError(
             f"no wallet in {state} has scored anything yet: run `uv run submit` first, or name --state DIR"

@@ -3,7 +3,6 @@
 import argparse
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from quickstart.bank import Bank
@@ -16,7 +15,8 @@ from quickstart.data.window import address_seed
 from quickstart.desk.review import Records, Review, review, shortfall
 from quickstart.errors import EXIT_DONE, UsageError
 from quickstart.ledger.ledger import Ledger
-from quickstart.modal_app.prices import container_dollars_per_second
+from quickstart.ledger.wallet_files import WalletFile
+from quickstart.modal_app.prices import scorer_dollars_per_second
 from quickstart.settings import load_settings
 from quickstart.submission.premises import Places
 from quickstart.submission.scoring_plan import scoring_plan
@@ -32,28 +32,28 @@ def run_review(arguments: argparse.Namespace) -> int:
     """
     settings = load_settings()
     state = arguments.state or settings.state
-    found: list[tuple[Path, Review]] = []
-    for path in ledgers_of(state):
-        with closing(Ledger(path)) as ledger:
+    found: list[tuple[WalletFile, Review]] = []
+    for wallet in ledgers_of(state):
+        with closing(Ledger(wallet.path)) as ledger:
             epoch = arguments.epoch if arguments.epoch is not None else _last_epoch(ledger)
             if epoch is None:
                 continue
             records = Records.of(ledger, epoch)
             if records.report is None and not records.fills and not records.unfilled:
                 continue
-            seconds = 1.0 / _dollars_per_second(settings.gpus)
-            seed = address_seed(bytes.fromhex(path.parent.name))
-            plan = scoring_plan(Bank(Places(path.parent).bank), ledger, budget_seconds=seconds, seed=seed)
-            found.append((path, review(records, PARAMETERS[NEWEST_PROTOCOL], plan)))
+            seconds = 1.0 / scorer_dollars_per_second(settings.gpus)
+            seed = address_seed(wallet.owner)
+            plan = scoring_plan(Bank(Places(wallet.path.parent).bank), ledger, budget_seconds=seconds, seed=seed)
+            found.append((wallet, review(records, PARAMETERS[NEWEST_PROTOCOL], plan)))
     if not found:
         which = (
             "no epoch has been worked in" if arguments.epoch is None else f"nothing was done in epoch {arguments.epoch}"
         )
         raise UsageError(f"{which} by any wallet of {state}: `uv run status` shows which epochs there are")
     if arguments.json:
-        print_json({"wallets": [_about(path) | _document(one) for path, one in found]})
+        print_json({"wallets": [_about(wallet) | _document(one) for wallet, one in found]})
     else:
-        print("\n".join(markdown(one, f"0x{path.parent.name}") for path, one in found), flush=True)
+        print("\n".join(markdown(one, f"0x{wallet.address}") for wallet, one in found), flush=True)
     return EXIT_DONE
 
 
@@ -62,14 +62,8 @@ def _last_epoch(ledger: Ledger) -> int | None:
     return reports[-1].epoch if reports else None
 
 
-def _dollars_per_second(gpus: tuple[str, ...]) -> float:
-    from quickstart.submitter import SCORER_CORES, SCORER_MEMORY_GIB
-
-    return container_dollars_per_second(gpus, SCORER_CORES, SCORER_MEMORY_GIB)
-
-
-def _about(path: Path) -> dict[str, Any]:
-    return {"chain_id": path.parent.parent.name, "address": "0x" + path.parent.name}
+def _about(wallet: WalletFile) -> dict[str, Any]:
+    return {"chain_id": wallet.chain, "address": "0x" + wallet.address}
 
 
 def _document(one: Review) -> dict[str, Any]:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from quickstart.durable import write_durably
 from quickstart.errors import KeyFormatError, StateError, UsageError
+from quickstart.ledger.wallet_files import STATE_VERSION, WalletFile, wallet_files
 
 if TYPE_CHECKING:
     from quickstart.chain.keys import Wallet
-
-STATE_VERSION = 1
 
 _REMEDY = "free disk space, mend its permissions, or name another folder with --state"
 
@@ -41,14 +40,14 @@ def open_state(folder: Path) -> Path:
     return folder
 
 
-def ledgers_of(folder: Path) -> list[Path]:
-    """The ledgers of all wallets in a state folder.
+def ledgers_of(folder: Path) -> tuple[WalletFile, ...]:
+    """The ledgers of all wallets in a state folder, by chain and address.
 
     Raises:
         UsageError: there is none.
         StateError: as `open_state`.
     """
-    ledgers = sorted((folder / "networks").glob("*/*/ledger.sqlite"))
+    ledgers = tuple(sorted(wallet_files(folder), key=lambda one: one.path))
     if not ledgers:
         raise UsageError(f"no ledger in {folder} yet: run `uv run submit --network devnet` first, or name --state DIR")
     open_state(folder)

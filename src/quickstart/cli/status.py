@@ -34,7 +34,7 @@ from quickstart.desk.health import Health, Reading, Signer, Workplace, open_alar
 from quickstart.desk.modal_side import ModalAnswer, ask_modal
 from quickstart.errors import EXIT_DONE, QuickstartError, SettingsError, StateError, UsageError
 from quickstart.ledger.ledger import Ledger
-from quickstart.modal_app.prices import container_dollars_per_second
+from quickstart.modal_app.prices import scorer_dollars_per_second
 from quickstart.modal_app.workplace import TESTNET_RPC
 from quickstart.profiles import profiles, using
 from quickstart.settings import Settings, load_settings
@@ -142,7 +142,7 @@ class _Asked:
 
     def _ledgers_here(self, *, required: bool) -> list[_Place]:
         try:
-            return [_Place(path, HERE, self._now) for path in ledgers_of(self._state)]
+            return [_Place(one.path, HERE, self._now) for one in ledgers_of(self._state)]
         except StateError:
             raise
         except UsageError:
@@ -269,10 +269,7 @@ class _Asked:
 
 def modal_answer(settings: Settings, copies: Path) -> ModalAnswer:
     """What `ask_modal` finds, GPUs at the prices of what these settings deploy; ledgers are copied into `copies`."""
-    from quickstart.submitter import SCORER_CORES, SCORER_MEMORY_GIB
-
-    dollars = container_dollars_per_second(settings.gpus, SCORER_CORES, SCORER_MEMORY_GIB)
-    return ask_modal(copies, now_ms(), dollars)
+    return ask_modal(copies, now_ms(), scorer_dollars_per_second(settings.gpus))
 
 
 def _accounts_document(money: Accounts) -> dict[str, Any]:

@@ -53,10 +53,12 @@ def page() -> Any:
     from quickstart.dashboard.pages import Sources, create_app
     from quickstart.dashboard.shelf import Shelf
     from quickstart.desk.health import Workplace
+    from quickstart.logs import hide_urls
     from quickstart.settings import load_settings
     from quickstart.submission.alarms import now_ms
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    hide_urls()
     settings = load_settings("QUICKSTART_DASHBOARD_PASSWORD", env_file=None)
     assert settings.dashboard_password is not None
     shelf = Shelf(VOLUME, Path(mkdtemp(prefix="soma-ledgers-")), ledger_volume.reload, time.monotonic)
@@ -74,10 +76,9 @@ def _ask(wallets: "tuple[WalletFile, ...]", node: str | None, gpus: tuple[str, .
     from quickstart.desk.modal_side import costs, workplace
     from quickstart.errors import QuickstartError
     from quickstart.modal_app.account import has_ended, modal_errors
-    from quickstart.modal_app.prices import container_dollars_per_second
+    from quickstart.modal_app.prices import scorer_dollars_per_second
     from quickstart.modal_app.workplace import TESTNET_RPC
     from quickstart.submission.alarms import now_ms
-    from quickstart.submitter import SCORER_CORES, SCORER_MEMORY_GIB
 
     chains = asyncio.run(ask_wallets((node or TESTNET_RPC,), {one: (one.chain, one.owner) for one in wallets}))
     try:
@@ -86,7 +87,7 @@ def _ask(wallets: "tuple[WalletFile, ...]", node: str | None, gpus: tuple[str, .
             at_work = running if running and not has_ended(modal.FunctionCall.from_id(running)) else None
             last_ms = max((one.path.stat().st_mtime_ns // 1_000_000 for one in wallets), default=None)
             place = workplace(state, at_work, last_ms, now_ms())
-            spent = costs(state, container_dollars_per_second(gpus, SCORER_CORES, SCORER_MEMORY_GIB))
+            spent = costs(state, scorer_dollars_per_second(gpus))
     except QuickstartError as error:
         return Said(chains, Answer(None, str(error)))
     return Said(chains, Answer(place), spent)

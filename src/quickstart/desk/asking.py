@@ -3,9 +3,9 @@
 import asyncio
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from quickstart.desk.accounts import ChainAnswer
 from quickstart.desk.health import EpochClock, Reading, Workplace
 from quickstart.errors import QuickstartError, UnreachableError
 from quickstart.submission.premises import chain_folder
+from quickstart.threads import unattended
 from quickstart.units import SECONDS
 
 T = TypeVar("T")
@@ -99,39 +100,20 @@ def workplace_here(lease: Path) -> Workplace:
     return Workplace(running.describe() if running else None, since_ms, last_ms)
 
 
-class _InTime(threading.Thread, Generic[T]):
-    """Work that cannot be cancelled, in a thread that nobody has to wait for."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        super().__init__(daemon=True)
-        self._work = work
-        self.result: T | None = None
-        self.error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self.result = self._work()
-        except Exception as error:  # noqa: BLE001 - raised again by whoever waits
-            self.error = error
-
-
 def begin(work: Callable[[], T], seconds: float = MODAL_SECONDS) -> Callable[[], T]:
     """Starts `work` beside everything else. What is given back waits for its result.
 
     Raises (what is given back):
         UnreachableError: it has not ended `seconds` after it was begun. Otherwise what `work` raised.
     """
-    thread = _InTime(work)
     until = time.monotonic() + seconds
-    thread.start()
+    outcome = unattended(work)
 
     def end() -> T:
-        thread.join(max(0.0, until - time.monotonic()))
-        if thread.is_alive():
+        wait((outcome,), max(0.0, until - time.monotonic()))
+        if not outcome.done():
             raise UnreachableError(f"no answer within {seconds:.0f} s")
-        if thread.error is not None:
-            raise thread.error
-        return thread.result  # type: ignore[return-value]
+        return outcome.result()
 
     return end
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from quickstart.desk.accounts import Costs
 from quickstart.desk.health import Workplace, next_firing_ms
+from quickstart.ledger.wallet_files import wallet_file
 from quickstart.modal_app.account import has_ended, modal_errors
 from quickstart.modal_app.names import (
     DICT,
@@ -96,7 +97,7 @@ def _under(keys: Iterable[Any], name: str) -> list[str]:
 def _copy_ledgers(volume: "modal.Volume", folder: Path) -> tuple[Snapshot, ...]:
     found = []
     for entry in volume.iterdir("/", recursive=True):
-        if Path(entry.path).name != "ledger.sqlite":
+        if wallet_file(Path(entry.path)) is None:
             continue
         path = folder / entry.path.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)

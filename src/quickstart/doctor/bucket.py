@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from contextlib import closing
 
 from quickstart.chain.addresses import is_loopback
 from quickstart.chain.ids import blake2b_256
@@ -43,8 +44,8 @@ async def check_bucket(at: Surroundings) -> Sequence[Finding]:
 def _tried(bucket: S3Settings) -> Finding:
     data = secrets.token_bytes(WINDOW_BYTES)  # new each time, so that no cache answers for the bucket
     checksum = blake2b_256(data)
-    storage = S3Storage(bucket)
-    try:
+    unreadable: Finding | None = None
+    with closing(S3Storage(bucket)) as storage:
         try:
             url = storage.put(data, checksum)
         except QuickstartError as trouble:
@@ -55,14 +56,14 @@ def _tried(bucket: S3Settings) -> Finding:
                 half = len(data) // 2
                 verify_range(url, half, len(data), data[half:], client=client)
         except DataUnreadableError as trouble:
-            return error("bucket", str(trouble), PUBLIC)
-        finally:
+            unreadable = error("bucket", str(trouble), PUBLIC)
+        try:
             storage.remove((checksum,))
-    except QuickstartError as trouble:  # what was put there cannot be deleted
-        return warning("bucket", str(trouble), CREDENTIALS)
-    finally:
-        storage.close()
-    return ok("bucket", f"{bucket.bucket} is written to, and read in public at {bucket.public_url}, in parts too")
+        except QuickstartError as trouble:
+            return unreadable or warning("bucket", str(trouble), CREDENTIALS)
+    return unreadable or ok(
+        "bucket", f"{bucket.bucket} is written to, and read in public at {bucket.public_url}, in parts too"
+    )
 
 
 def _lease_tried(bucket: S3Settings) -> Finding:

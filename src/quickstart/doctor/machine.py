@@ -14,9 +14,9 @@ import httpx
 import numpy as np
 from arrgen import normal_array
 
-from quickstart.cli.state import STATE_VERSION
 from quickstart.doctor.findings import Finding, error, ok, warning
 from quickstart.doctor.surroundings import Surroundings, in_thread
+from quickstart.ledger.wallet_files import STATE_VERSION, wallet_files
 from quickstart.scoring.contract import TOLERANCE, distance
 from quickstart.scoring.weights import parse_weights
 from quickstart.submission.storage import public_client
@@ -88,7 +88,7 @@ def _state_findings(state: Path) -> Sequence[Finding]:
     if version > STATE_VERSION:
         told = f"{state} is of version {version}, this program knows {STATE_VERSION}"
         return [error("state", told, f"update this program, or {OTHER_STATE}")]
-    damaged = [path for path in sorted((state / "networks").glob("*/*/ledger.sqlite")) if not _is_whole(path)]
+    damaged = sorted(one.path for one in wallet_files(state) if not _is_whole(one.path))
     if damaged:
         mending = "`uv run rebuild` with the options of your runs"
         return [error("state", f"the ledger {path} is damaged", mending) for path in damaged]

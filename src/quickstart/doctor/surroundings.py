@@ -1,13 +1,11 @@
 """Everything that the checks look at, as values and calls: where it is, and how it is asked."""
 
 import asyncio
-import contextvars
 import shutil
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -17,6 +15,7 @@ from quickstart.chain.keys import Wallet
 from quickstart.errors import SettingsError
 from quickstart.scoring.engines import create_engine
 from quickstart.settings import Settings
+from quickstart.threads import unattended
 
 if TYPE_CHECKING:
     from quickstart.chain.board import Epoch
@@ -100,26 +99,4 @@ class Surroundings:
 
 async def in_thread(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Like `asyncio.to_thread`, in a thread that nobody waits for: a service that hangs must not hold up the end."""
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[T] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if outcome.done():
-            return
-        if error is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = context.run(work, *arguments, **named)
-        except BaseException as raised:  # noqa: BLE001 - handed on to whoever awaits
-            error = raised
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=run, name="doctor", daemon=True).start()
-    return await outcome
+    return await asyncio.wrap_future(unattended(partial(work, *arguments, **named)))

@@ -1,9 +1,14 @@
-"""Which wallets a folder has ledgers of; the folder's names tell, nothing is opened."""
+"""How a state folder is laid out: which wallets it has ledgers of. Its names tell, nothing is opened."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from quickstart.chain.ids import Id32
+
+STATE_VERSION = 1
+"""Of how a state folder is laid out; its file `version` tells it."""
+
+LEDGER = "ledger.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +26,16 @@ class WalletFile:
 
 def wallet_files(state: Path) -> tuple[WalletFile, ...]:
     """The ledgers of a state folder, the one that was written last first."""
-    found = [path for path in (state / "networks").glob("*/*/ledger.sqlite") if _is_address(path.parent.name)]
-    found.sort(key=_written, reverse=True)
-    return tuple(WalletFile(path, path.parent.parent.name, path.parent.name) for path in found)
+    found = [file for path in (state / "networks").glob(f"*/*/{LEDGER}") if (file := wallet_file(path)) is not None]
+    return tuple(sorted(found, key=lambda one: _written(one.path), reverse=True))
 
 
-def _is_address(name: str) -> bool:
-    return len(name) == 64 and all(digit in "0123456789abcdef" for digit in name)
+def wallet_file(path: Path) -> WalletFile | None:
+    """The wallet whose ledger a path is; None for any other path, a copy that somebody put aside among them."""
+    address = path.parent.name
+    if path.name != LEDGER or len(address) != 64 or not set(address) <= set("0123456789abcdef"):
+        return None
+    return WalletFile(path, path.parent.parent.name, address)
 
 
 def _written(path: Path) -> float:

@@ -21,6 +21,14 @@ GPU_DOLLARS_PER_SECOND: Mapping[str, float] = MappingProxyType(
 CPU_CORE_DOLLARS_PER_SECOND = 0.0000131
 MEMORY_GIB_DOLLARS_PER_SECOND = 0.00000222
 
+SCORER_CORES, SCORER_MEMORY_GIB = 2.0, 16
+"""What a scorer's container has besides its GPU."""
+
+
+def scorer_dollars_per_second(gpus: Sequence[str]) -> float:
+    """What a second of a scorer costs at most."""
+    return container_dollars_per_second(gpus, SCORER_CORES, SCORER_MEMORY_GIB)
+
 
 def container_dollars_per_second(gpus: Sequence[str], cores: float, memory_gib: float) -> float:
     """What a second of a container costs at most: of several GPU types, the dearest is counted."""
