@@ -7,6 +7,7 @@ reported, and a model reported by enough of them loses most of its stake (`soma-
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import httpx
 
@@ -18,6 +19,7 @@ from quickstart.ledger.writer import LedgerWriter
 from quickstart.submission.alarms import Alarms, now_ms
 from quickstart.submission.custody import AGAIN_AFTER_MS, CHECK_EVERY_MS
 from quickstart.submission.storage import verify_range
+from quickstart.threads import unattended
 from quickstart.units import KIB
 
 log = logging.getLogger(__name__)
@@ -77,7 +79,8 @@ class ModelCopies:
             if alarm.kind is AlarmKind.WEIGHTS_UNREADABLE and alarm.cleared_ms is None and alarm.subject not in needed:
                 await self._alarms.clear(alarm.kind, alarm.subject)  # out of play, perhaps since an earlier run
         for manifest in due(manifests, self._checked_ms, self._clock()):
-            trouble = await asyncio.to_thread(trouble_with, manifest, self._client)
+            # No end waits for a host that drips.
+            trouble = await asyncio.wrap_future(unattended(partial(trouble_with, manifest, self._client)))
             self._checked_ms[manifest.url] = self._clock(), trouble is None
             if trouble is None:
                 await self._alarms.clear(AlarmKind.WEIGHTS_UNREADABLE, manifest.url)

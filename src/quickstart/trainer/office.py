@@ -206,6 +206,7 @@ async def reveal_due(office: Office, *, wait: bool, seconds: float = math.inf) -
         if clock.now() + pause > deadline:
             break
         await asyncio.sleep(pause)
+    await office.reveals.read_copies()
     return office.reveals.statuses
 
 

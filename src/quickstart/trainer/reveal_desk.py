@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,8 @@ from quickstart.trainer.reveals import Attempts, Next, Phase, Reveal, Status, de
 from quickstart.trainer.vault import Release, Vault
 
 log = logging.getLogger(__name__)
+
+READING_SECONDS = 60.0
 
 LOOK_EVERY_SECONDS = 60.0
 """An update committed by another command is seen that soon; epoch changes are looked at when they happen."""
@@ -78,6 +81,13 @@ class RevealDesk:
         pause = LOOK_EVERY_SECONDS if self._is_current else INDEX_LAG_SECONDS
         if self._looking is None and clock.now() - self._looked_at >= pause:
             self._looking = asyncio.create_task(self.look())
+
+    async def read_copies(self) -> None:
+        """Waits for the reading of public copies that the last look began, for a minute at most."""
+        if self._checking is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(READING_SECONDS):
+                    await self._checking
 
     async def close(self) -> None:
         """Ends a look, or a reading of public copies, that is under way."""
