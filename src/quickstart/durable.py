@@ -52,7 +52,7 @@ def copy_durably(path: Path, content: BinaryIO) -> None:
             shutil.copyfileobj(content, file)
             _flush(file)
         Path(name).replace(path)
-    except OSError:
+    except BaseException:  # Ctrl-C too leaves nothing behind
         with suppress(OSError):
             Path(name).unlink()
         raise

@@ -87,7 +87,7 @@ class Days:
         return journal
 
 
-def test_each_is_told_once_until_it_is_over(tmp_path: Path) -> None:
+def test_each_is_told_once_until_it_is_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with inbox() as box:
         days = Days(tmp_path, (box.channel,))
         days.round(FUNDS)
@@ -106,6 +106,8 @@ def test_each_is_told_once_until_it_is_over(tmp_path: Path) -> None:
             ("cleared", "low funds"),
             ("raised", "low funds"),
         ]
+    said = [f"alert: {alert.kind.value}: {alert.text}" for alert in (FUNDS, NO_HIT, FUNDS)]
+    assert caplog.messages == said
 
 
 def test_a_channel_that_is_set_later_hears_of_what_stands(tmp_path: Path) -> None:

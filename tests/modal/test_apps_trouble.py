@@ -1,5 +1,6 @@
 """What a cycle does when node, windows, volumes or Modal itself fail, without any of Modal."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,12 @@ import pytest
 from kept_store import Kept
 from modal import exception
 
-from quickstart.errors import BusyError, QuickstartError, UnmappedFailure, UnreachableError
+from quickstart.alerts.alert import AlertKind
+from quickstart.alerts.journal import Journal
+from quickstart.chain.keys import Wallet
+from quickstart.errors import BusyError, HeldElsewhereError, QuickstartError, UnmappedFailure, UnreachableError
 from quickstart.executors.modal import Remote
+from quickstart.ledger.ledger import Ledger
 from quickstart.modal_app import names
 from quickstart.modal_app.account import ending_of, has_ended, own_failures
 from quickstart.modal_app.attendant import Attendant
@@ -21,10 +26,12 @@ from quickstart.modal_app.prices import container_dollars_per_second
 from quickstart.modal_app.requests import StoreRequests
 from quickstart.modal_app.run import gpu_costs, tariff
 from quickstart.modal_app.spending import Spending
+from quickstart.modal_app.watch import _Look
 from quickstart.modal_app.weights import put_weights
 from quickstart.modal_app.windows import new_windows
 from quickstart.modal_app.workplace import Shared, Workplace
 from quickstart.settings import Settings, load_settings
+from quickstart.submission.progress import Progress
 
 NOBODY = "http://127.0.0.1:9"
 WALLET = {
@@ -188,7 +195,7 @@ def test_windows_are_cut_once_however_often_the_cycle_is_interrupted(tmp_path: P
 def test_work_is_tried_again_until_its_time_is_over() -> None:
     pauses: list[float] = []
     errors: Iterator[QuickstartError] = iter(
-        (UnreachableError("away"), BusyError("busy", 1000.0), UnreachableError("away"))
+        (UnreachableError("away"), BusyError("busy", 1000.0), HeldElsewhereError("a reveal signs"))
     )
 
     def work() -> dict[str, Any]:
@@ -237,6 +244,38 @@ def test_a_cycle_waits_for_a_node_that_is_away_says_so_and_can_be_stopped(tmp_pa
     assert store.get(names.RUNNING) is None
     with pytest.raises(UnreachableError):  # somebody waits for this one
         run_cycle(place.workplace, until_exhausted=True)
+
+
+# -- signs of life
+
+
+NOW = 1_800_000_000_000  # 08:00 UTC
+HOUR = 3_600_000
+
+
+def test_a_cycle_at_work_leaves_a_sign_and_a_claim_none() -> None:
+    for is_cycle in (True, False):
+        store = Kept()
+        progress = Progress(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        with Attendant(store, "fc", StoreRequests(store), 99.0, None, lambda _: None, is_cycle=is_cycle) as attendant:
+            attendant.show(progress)
+        assert (store.get(names.PROGRESS)[0], store.get(names.CYCLE_SEEN) is not None) == ("fc", is_cycle)
+
+
+def test_what_changes_the_ledger_is_no_sign_of_the_cycle(tmp_path: Path, settings: Settings) -> None:
+    place = Place(tmp_path / "volume", Told())
+    address = Wallet.parse(WALLET["SOMA_SECRET_KEY"]).address.hex()
+    ledger = tmp_path / "volume" / "networks" / "c1" / address / "ledger.sqlite"
+    ledger.parent.mkdir(parents=True)
+    Ledger(ledger).close()
+    os.utime(ledger, (NOW / 1000, NOW / 1000))
+    for seen_ms, dead in ((None, False), (NOW - 30 * HOUR, True), (NOW - 4 * HOUR, False)):
+        if seen_ms is not None:
+            place.workplace.store.put(names.CYCLE_SEEN, seen_ms)
+        (tmp_path / str(seen_ms)).mkdir()
+        look = _Look(place.workplace, settings, tmp_path / str(seen_ms))
+        _, judgements = look.round(Journal(0, armed_ms=1), NOW)
+        assert (AlertKind.DEAD in {alert.kind for one in judgements for alert in one.alerts}) is dead
 
 
 # -- the end of a run

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import boto3
@@ -17,6 +17,7 @@ from quickstart.chain.ids import blake2b_256
 from quickstart.chain.objects import TargetStatus
 from quickstart.chain.transactions import Manifest, SubmitData, TransactionData
 from quickstart.devnet.inputs import SignedTransaction
+from quickstart.devnet.state import Commitment, Model, ModelStatus
 from quickstart.modal_app import names
 from quickstart.submission.storage import object_key
 
@@ -32,6 +33,7 @@ class Everything:
     standin: FakeModal
     extra: dict[str, str]
     client: object
+    chain: Chain
 
     def objects(self) -> set[str]:
         found = self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])  # type: ignore[attr-defined]
@@ -88,11 +90,30 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]
         standin.command(sys.executable, "-m", "modal", "deploy", "-m", "commands_app", environment=environment(standin))
         made = f"modal.Volume.from_name({names.BANK_VOLUME!r}, create_if_missing=True).hydrate()"
         standin.run_python(f"import modal; {made}; modal.Volume.from_name('other', create_if_missing=True).hydrate()")
-        yield Everything(standin, extra, client)
+        yield Everything(standin, extra, client, chain)
         assert standin.report()["rpcs_without_an_answer"] == {}
     client.close()
     server.stop()
     chain.close()
+
+
+def own_model(chain: Chain) -> Model:
+    """A model of ours that is committed in this epoch."""
+    committed = Commitment(Manifest("http://127.0.0.1:9/m", b"m" * 32, 9), b"w" * 32, b"e" * 32, b"k" * 32, 0)
+    committed = replace(committed, epoch=chain.server.node.state.epoch)
+    model = Model(b"a" * 32, chain.wallet.address, b"p" * 32, 5 * SOMA, 1_000, 1_000, committed.epoch)
+    return replace(model, status=ModelStatus.PENDING, commitment=committed)
+
+
+def test_what_reveals_stays_until_it_has(everything: Everything, tmp_path: Path) -> None:
+    chain = everything.chain
+    models, model = chain.server.node.state.models, own_model(chain)
+    before = (everything.on_modal(), everything.objects())
+    chain.call(lambda: models.update({model.model_id: model}))
+    done = run(everything.standin, "cleanup", "--all", "--yes", folder=tmp_path, extra=everything.extra)
+    chain.call(lambda: models.pop(model.model_id))
+    refused(done, "uv run reveal", f"in epoch {model.commitment.epoch + 1}")  # type: ignore[union-attr]
+    assert (everything.on_modal(), everything.objects()) == before
 
 
 def test_a_list_then_a_yes(everything: Everything, tmp_path: Path) -> None:

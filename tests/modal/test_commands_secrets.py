@@ -115,6 +115,10 @@ def test_all_problems_are_named_at_once_and_nothing_is_sent(standin: FakeModal, 
         "SOMA_SECRET_KEY, S3_BUCKET, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY",
         ".env.example",
     )
+    dotenv(tmp_path, {**VALUES, "QUICKSTART_ALERT_MAIL_TO": "canary@b.example"})
+    done = run(standin, "create-secrets", folder=tmp_path)
+    refused(done, "QUICKSTART_ALERT_SMTP")
+    silent(done)
     (tmp_path / ".env").write_bytes(b"SOMA_SECRET_KEY\xff=canary\n")
     refused(run(standin, "create-secrets", folder=tmp_path), "UTF-8")
     assert held(standin) == {}

@@ -29,6 +29,11 @@ DAY = 86_400.0
 KEY = "5ec2e7" * 10 + "5ec2"
 
 
+class Wordless:
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
 @pytest.fixture
 def logger(tmp_path: Path) -> Iterator[logging.Logger]:
     made = logging.Logger("quickstart.tests")
@@ -55,6 +60,8 @@ def test_a_record_is_kept_whole_and_without_secrets(logger: logging.Logger, tmp_
     except ValueError:
         logger.exception("failed")
     logger.info("%d", "not a number")
+    logger.info("%(name)s", {"other": 1})
+    logger.info("said", extra={"what": Wordless()})
     info, error, failed = lines(tmp_path)
     assert (info.at_ms, info.level, info.logger, info.place) == (int(NOON * 1000), "info", "quickstart.tests", "ta-1-x")
     assert info.message == "scored 5 windows"
@@ -110,6 +117,7 @@ def test_events_are_chosen_by_time_level_and_words() -> None:
     assert [event.at_ms for event in chosen(events, 0.0, "info", "EPOCH")] == [1000]
     assert moment("90m", NOON) == NOON - 5400 and moment("2026-11-22", NOON) == NOON - DAY / 2
     assert moment("2026-11-22T13:00+01:00", NOON) == NOON
+    assert moment("999999d", NOON) == moment("0001-01-01", NOON) == 0.0
     with pytest.raises(UsageError, match="--since 'yesterday'"):
         moment("yesterday", NOON)
 

@@ -76,7 +76,7 @@ def test_weights_are_published_while_the_chain_knows_their_key() -> None:
     assert is_published(WEIGHTS, [RELEASE], [waiting])
     assert is_published(WEIGHTS, [RELEASE], [revealed])
     assert not is_published(b"x" * 32, [RELEASE], [revealed])
-    assert not is_published(WEIGHTS, [RELEASE], [ACTIVE])  # its reveal was missed: it is committed again
+    assert not is_published(WEIGHTS, [RELEASE], [ACTIVE])  # its reveal was missed
     assert not is_published(WEIGHTS, [], [waiting])
     assert not is_published(None, [RELEASE], [])
 
@@ -179,9 +179,11 @@ def test_a_run_cut_off_in_every_way_ends_as_if_it_had_not_been(rpc_url: str, tmp
         it.store.put("training/running", "fc-0")
         assert it.train(dollars) == {"skipped": "fc-0 is training"}
     it.store.pop("training/running")
-    with pytest.raises(SourceError):
-        it.train(5.0, run="by-hand", source=str(tmp_path / "nowhere"))
-    assert "nowhere" in it.store.get("training/failed")[1]
+    for run, why in (("by-hand", None), ("run-00009", "nowhere")):
+        with pytest.raises(SourceError):
+            it.train(5.0, run=run, source=str(tmp_path / "nowhere"))
+        kept = it.store.get("training/failed")
+        assert kept is None if why is None else why in kept[1]
     told = it.train(0.0)
     assert (told["stopped_by"], told["finished"], it.committed) == (CAPPED, False, [])
     told = it.train(0.05, per_second=1.0)  # spent by the first step

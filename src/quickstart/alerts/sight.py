@@ -17,7 +17,7 @@ from quickstart.desk.health import Workplace, open_alarms
 from quickstart.errors import QuickstartError, StateError
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.records import Alarm
-from quickstart.modal_app.spending import today
+from quickstart.modal_app.spending import day_of
 from quickstart.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ def look_at_wallet(
             money = accounts(Books.of(ledger), None if chain is None else chain.answer, costs)
     except StateError:
         return Sight(name, now_ms, began_ms, chain=chain, stopped=stopped)
-    dollars = None if costs is None else costs.gpu_by_day.get(today(), (0, 0.0))[1]
+    dollars = None if costs is None else costs.gpu_by_day.get(day_of(now_ms / 1000), (0, 0.0))[1]
     return Sight(name, now_ms, began_ms, alarms, last_hit_ms, money, chain, dollars, stopped)
 
 

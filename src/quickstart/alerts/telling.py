@@ -44,7 +44,7 @@ class Teller:
     seconds: float = CHANNEL_SECONDS
 
     def round(self, look: Look) -> Journal | None:
-        """Looks, notes, and tells; the journal as it is then, None while somebody else is at it.
+        """Looks, notes, logs what is new, and tells; the journal as it is then, None while somebody else is at it.
 
         Raises:
             StateError: the journal cannot be read or written; nothing is told then.
@@ -59,6 +59,9 @@ class Teller:
             after = seen.noted(cleaned, now_ms, [channel.name for channel in self.channels])
             if after != before or after.letters or not (self.folder / journals.FILE).exists():
                 self._write(after)  # what cannot be kept would be told in every round
+            for alert in after.standing:
+                if (alert.kind, alert.key) not in before.names:
+                    log.warning("alert: %s: %s", alert.kind.value, alert.text)
             for channel in self.channels:
                 after = self._tell(channel, after)
             return after

@@ -48,18 +48,19 @@ def run_logs(arguments: argparse.Namespace) -> int:
 
 
 def moment(text: str, now: float) -> float:
-    """Seconds since 1970 of `30m`, `6h`, `2d` ago, or of a date or time in ISO's form, UTC if it names no zone.
+    """Seconds since 1970 of `30m`, `6h`, `2d` ago, or of a date or time in ISO's form, UTC if it names no zone;
+    nothing is older than that.
 
     Raises:
         UsageError: neither.
     """
     if ago := _AGO.fullmatch(text.strip()):
-        return now - int(ago[1]) * UNITS[ago[2]]
+        return max(0.0, now - int(ago[1]) * UNITS[ago[2]])
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
         raise UsageError(f"--since {text[:40]!r} is no time: write 30m, 6h, 2d, or 2026-11-22T18:00") from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
 
 
 def chosen(events: Iterable[Event], since: float, level: str, words: str | None) -> list[Event]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from quickstart.alerts.channels import channels_of
 from quickstart.cli.rendering import print_dry_action, print_json
 from quickstart.data.sources import is_of_this_machine
 from quickstart.errors import EXIT_DONE
@@ -41,6 +42,7 @@ def run_create_secrets(arguments: argparse.Namespace) -> int:
         SettingsError: something in `.env` is missing or malformed (all of it is named), or Modal knows no token.
     """
     settings = load_settings(KEY_NAME, *publishing_names())
+    channels_of(settings)  # one that is set in part would be found on Modal only, by what has nobody to tell
     values = secret_values(settings)
     wanted = {
         SECRETS: {name: value for name, value in values.items() if name != PASSWORD_NAME},

@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from quickstart.chain.board import Epoch
 from quickstart.chain.client import Endpoints, NetworkReader, connect
 from quickstart.chain.identity import service_info
+from quickstart.chain.ids import format_id
 from quickstart.chain.keys import Wallet
+from quickstart.chain.own_models import OwnModel
 from quickstart.cli.arguments import cleanup_parser, rebuild_parser
 from quickstart.cli.cloud import on_modal, upkeep_on_modal
 from quickstart.cli.commands import premises
@@ -18,7 +21,7 @@ from quickstart.cli.rendering import NOTHING_SENT, print_cleanup, print_json, pr
 from quickstart.cli.state import open_state
 from quickstart.errors import EXIT_DONE, EXIT_FAILED, SettingsError, UsageError
 from quickstart.modal_app.account import modal_errors
-from quickstart.modal_app.belongings import belongings, remove
+from quickstart.modal_app.belongings import Belonging, belongings, remove
 from quickstart.modal_app.names import CLEANUP, REBUILD
 from quickstart.modal_app.workplace import TESTNET_RPC
 from quickstart.settings import Settings, load_settings, publishing_names
@@ -27,6 +30,7 @@ from quickstart.submission.s3_lease import LEASES, PROBE, bucket_lease, lease_ke
 from quickstart.submission.s3_storage import S3Storage
 from quickstart.submission.storage import object_key
 from quickstart.submission.upkeep import Upkeep, needed_by
+from quickstart.trainer.reveals import Phase, pending_reveals, status
 from quickstart.trainer.vault import backup_name
 
 Work = Callable[[Upkeep], Awaitable[dict[str, Any]]]
@@ -92,7 +96,8 @@ def _remove_all(arguments: argparse.Namespace) -> int:
     What bonds and models of ours rest on stays in the bucket. The state folder of this machine is not touched.
 
     Raises:
-        UsageError: another wallet, or this one on another chain, uses the bucket too: what it needs cannot be told.
+        UsageError: another wallet, or this one on another chain, uses the bucket too: what it needs cannot be told; or
+            a model of ours waits for its reveal.
     """
     if not on_modal(arguments):
         raise UsageError("--all is about Modal and the bucket: leave out --local, --network and --rpc-url")
@@ -106,6 +111,7 @@ def _remove_all(arguments: argparse.Namespace) -> int:
     rests = asyncio.run(_rests_on(rpc_url, wallet, places))
     with modal_errors():
         there = belongings()
+    _refuse_waiting_reveals(rpc_url, wallet, there)
     bucket = S3Storage(settings.s3)
     try:
         keys = bucket.keys()
@@ -128,6 +134,7 @@ def _remove_all(arguments: argparse.Namespace) -> int:
         if not _is_wanted(arguments):
             _told(arguments, document | {"removed": False}, "nothing was removed")
             return EXIT_FAILED
+        _refuse_waiting_reveals(rpc_url, wallet, there)  # a person may have taken an hour to say yes
         with modal_errors():
             remove(there)
         with bucket_lease(settings.s3, places, "cleanup"):  # nobody rests a bond on what goes
@@ -156,6 +163,24 @@ async def _rests_on(rpc_url: str, wallet: Wallet, places: Places) -> frozenset[s
         # Without the key, of which a copy lies here, a reveal is missed, and with it half of the stake.
         needed |= {pending.manifest.checksum, backup_name(wallet.secret, pending.key)}
     return frozenset(map(object_key, needed))
+
+
+def _refuse_waiting_reveals(rpc_url: str, wallet: Wallet, there: Iterable[Belonging]) -> None:
+    """What is deployed may be all that reveals: once it is gone, half of a first stake would be too."""
+    if not any(one.kind == "app" for one in there):
+        return
+    epoch, models = asyncio.run(_own_models(rpc_url, wallet))
+    by_id = {model.model_id: model for model in models}
+    for reveal in pending_reveals(models):
+        if status(reveal, by_id, epoch.number).phase in (Phase.COMMITTED, Phase.REVEAL_DUE):
+            raise UsageError(
+                f"the model {format_id(reveal.model_id)} waits for its reveal in epoch {reveal.commit_epoch + 1}, "
+                "which what is deployed makes: run `uv run reveal` in that epoch, then this again; nothing was removed"
+            )
+
+
+async def _own_models(rpc_url: str, wallet: Wallet) -> tuple[Epoch, tuple[OwnModel, ...]]:
+    return await NetworkReader(await connect(Endpoints(rpc_url)), rpc_url).own_models(wallet.address)
 
 
 def _refuse_shared(keys: Iterable[str], places: Places, bucket: str) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from types import TracebackType
 
 from quickstart.modal_app.account import described
-from quickstart.modal_app.names import DISARMED, PROGRESS
+from quickstart.modal_app.names import CYCLE_SEEN, DISARMED, PROGRESS
 from quickstart.modal_app.requests import StoreRequests
 from quickstart.modal_app.store import Store
+from quickstart.submission.alarms import now_ms
 from quickstart.submission.progress import Progress, progress_line
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ class Attendant:
     """A thread that talks to the store, so that the loop never waits for it. `end` is called at most once.
 
     `deadline`: seconds from now. `stopped`: what the store said of a stop when we began; only a later one counts.
+    `is_cycle`: that it works is a sign of the cycle's life.
     """
 
     def __init__(
@@ -32,6 +34,8 @@ class Attendant:
         deadline: float,
         stopped: str | None,
         end: Callable[[str], None],
+        *,
+        is_cycle: bool = False,
     ) -> None:
         self._store = store
         self._call_id = call_id
@@ -40,6 +44,7 @@ class Attendant:
         self._deadline = deadline
         self._end = end
         self._stopped = stopped
+        self._is_cycle = is_cycle
         self._progress: Progress | None = None
         self._line_due = 0.0
         self._over = threading.Event()
@@ -91,4 +96,6 @@ class Attendant:
         self._store.put(PROGRESS, (self._call_id, line))
         if time.monotonic() >= self._line_due or self._over.is_set():
             self._line_due = time.monotonic() + LINE_EVERY_SECONDS
+            if self._is_cycle:
+                self._store.put(CYCLE_SEEN, now_ms())
             log.info("%s", line)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from quickstart.chain.backoff import Backoff
-from quickstart.errors import BusyError, NetworkError, UnmappedFailure, UnreachableError, UsageError
+from quickstart.errors import BusyError, LeaseHeldError, NetworkError, UnmappedFailure, UnreachableError, UsageError
 from quickstart.modal_app.account import described
 from quickstart.modal_app.attendant import LOOK_SECONDS
 from quickstart.modal_app.names import DISARMED, PROGRESS
@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 MANY_EPOCHS = 1_000
 
 AWAY_BACKOFF = Backoff(first=5 * SECONDS, longest=5 * MINUTES)
-"""How long node and bucket are left alone that cannot be reached when a cycle begins."""
+"""How long node and bucket are left alone that cannot be reached when a cycle begins, and who holds the lease."""
 
 WALLET_NAMES = ("SOMA_SECRET_KEY", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
 
 
 def run_cycle(workplace: Workplace, *, until_exhausted: bool) -> dict[str, Any]:
-    """One cycle. `until_exhausted`: somebody waits for its end, which comes when nothing is left to do, or node or
-    bucket cannot be reached; else it waits for new targets, and for both.
+    """One cycle. `until_exhausted`: somebody waits for its end, which comes when nothing is left to do, node or
+    bucket cannot be reached, or somebody else signs; else it waits for new targets, and for all of these.
 
     Returns the run's summary, or `skipped` and why.
 
@@ -105,7 +105,8 @@ def _ask(workplace: Workplace, other: str) -> dict[str, Any] | None:
 def until_reached(
     work: Callable[[], dict[str, Any]], ends: float, rest: Callable[[str, float], bool]
 ) -> dict[str, Any]:
-    """Does the work, again and again while node or bucket cannot be reached and it is before `ends` (monotonic clock).
+    """Does the work, again and again while node or bucket cannot be reached, or another holds the lease, as a reveal
+    does for minutes, and it is before `ends` (monotonic clock).
 
     `rest`: is told what is wrong and waits so many seconds; whether to try again after that.
 
@@ -118,7 +119,7 @@ def until_reached(
             return work()
         except UnmappedFailure:
             raise  # nobody knows what it means: waiting may not mend it
-        except (UnreachableError, NetworkError) as error:
+        except (UnreachableError, NetworkError, LeaseHeldError) as error:
             failures += 1
             asked = error.retry_after_seconds if isinstance(error, BusyError) else None
             pause = AWAY_BACKOFF.pause(failures, asked)

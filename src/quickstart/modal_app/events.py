@@ -121,8 +121,8 @@ class EventStore(logging.Handler):
             with path.open("a", encoding="utf-8") as file:
                 if file.tell() < MOST_BYTES_A_DAY or record.levelno >= logging.WARNING:
                     file.write(line)
-        except (OSError, ValueError, TypeError):
-            return  # a full volume, or an argument that is none of its format's
+        except Exception:  # noqa: BLE001 - a full volume, an argument that is none of its format's, anything's own `str`
+            return
 
     def _event(self, record: logging.LogRecord, now: float) -> Event:
         message = record.getMessage()

@@ -62,6 +62,9 @@ AT_WORK = "at-work"
 PROGRESS = "progress"
 """Key of the Dict: (function call id, one line of text) as the cycle at work last told it, for whoever follows."""
 
+CYCLE_SEEN = "cycle-seen"
+"""Key of the Dict: ms since 1970 of the last sign of life that a cycle at work gave."""
+
 WATCHED = "watched"
 """Key of the Dict: (ms since 1970, whether it can tell anybody) of when `WATCH` last looked."""
 

@@ -126,7 +126,13 @@ class _Run:
 
         workplace = self.workplace
         attendant = Attendant(
-            workplace.store, workplace.call_id, self.requests, working_seconds(time.time()), self.stopped, end
+            workplace.store,
+            workplace.call_id,
+            self.requests,
+            working_seconds(time.time()),
+            self.stopped,
+            end,
+            is_cycle=self.plan.epochs > 0,
         )
         premises = volume_premises(self.bucket, workplace.ledgers, self.state)
         session = await open_session(

@@ -23,7 +23,12 @@ SPENT = "spent"
 
 def today() -> str:
     """The day in UTC, as the schedule counts days."""
-    return time.strftime("%Y-%m-%d", time.gmtime())
+    return day_of(time.time())
+
+
+def day_of(at: float) -> str:
+    """The same of a time, in seconds since 1970."""
+    return time.strftime("%Y-%m-%d", time.gmtime(at))
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,8 @@ def _publishing(run: Run, now: Situation) -> Action:
 
 def is_published(weights: Id32 | None, releases: Iterable[Release], models: Sequence[OwnModel]) -> bool:
     """Whether these weights wait for their reveal or are in play, by what the vault knows of the keys on the chain. An
-    update whose reveal was missed is neither, and so is published again.
+    update whose reveal was missed is neither: it is published again if no later run has begun, else that one makes up
+    for it.
     """
     keys = {model.revealed_key for model in models} | {model.pending.key for model in models if model.pending}
     return any(release.weights == weights and release.key_commitment in keys for release in releases)

@@ -38,7 +38,9 @@ LONGEST_SECONDS = 23 * HOURS
 """Modal ends an attempt after 24 hours; the next one goes on."""
 
 FAILED = "failed"
-"""Key of the store: (day, why) of a training that only a person can mend; it is not tried again on that day."""
+"""Key of the store: (day, why) of a training of the schedule that only a person can mend; it is not tried again on that
+day.
+"""
 
 CAPPED = "the day's dollars for training are spent (QUICKSTART_TRAINING_DOLLARS_PER_DAY)"
 TIME_OVER = "its time is over, the next call goes on"
@@ -101,7 +103,8 @@ def train(message: Message, place: TrainingPlace) -> Message:
         except UnreachableError:
             raise  # another hour may do better
         except UsageError as error:
-            place.store.put(FAILED, (today(), str(error)))
+            if number_of(message["run"]):  # a run by hand says nothing of the schedule's
+                place.store.put(FAILED, (today(), str(error)))
             raise
         watch.look()
         return result | {"stopped_by": watch.reason, "dollars_today": round(watch.spending.dollars, 4)}

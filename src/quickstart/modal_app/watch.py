@@ -20,9 +20,11 @@ from quickstart.chain.keys import Wallet
 from quickstart.desk.asking import ask_nodes
 from quickstart.desk.health import Workplace as Place
 from quickstart.desk.modal_side import costs, workplace
+from quickstart.durable import copy_durably
+from quickstart.errors import StateError
 from quickstart.ledger.wallet_files import wallet_files
 from quickstart.modal_app.account import described
-from quickstart.modal_app.names import WATCHED
+from quickstart.modal_app.names import CYCLE_SEEN, LEDGER_VOLUME, WATCHED
 from quickstart.modal_app.ownership import at_work
 from quickstart.modal_app.prices import container_dollars_per_second
 from quickstart.modal_app.workplace import TESTNET_RPC, Shared, Workplace
@@ -40,6 +42,7 @@ def run_watch(on: Workplace, settings: Settings) -> dict[str, Any]:
 
     Raises:
         SettingsError: a channel is set in part.
+        StateError: the journal is damaged; nothing is told then.
     """
     channels = channels_of(settings)
     on.ledgers.reload()
@@ -47,7 +50,10 @@ def run_watch(on: Workplace, settings: Settings) -> dict[str, Any]:
         look = _Look(on, settings, Path(folder))
         kept = _Kept(on.ledgers, Path(folder))
         kept.take()
-        journal = Teller(Path(folder), channels, secrets_of(settings), now_ms, kept.put).round(look.round)
+        try:
+            journal = Teller(Path(folder), channels, secrets_of(settings), now_ms, kept.put).round(look.round)
+        except StateError as error:  # of the copy, whose folder nobody will find
+            raise StateError(str(error).replace(f"{folder}/", f"{LEDGER_VOLUME}:/")) from error
     assert journal is not None  # the folder is ours alone
     able = [channel.name for channel in channels if channel.name not in journal.rests]
     on.store.put(WATCHED, (now_ms(), bool(able)))
@@ -69,9 +75,8 @@ class _Kept:
             shutil.copyfile(self.volume.folder / FILE, self.folder / FILE)
 
     def put(self) -> None:
-        draft = self.volume.folder / f"{FILE}.tmp"
-        shutil.copyfile(self.folder / FILE, draft)
-        draft.replace(self.volume.folder / FILE)
+        with (self.folder / FILE).open("rb") as file:
+            copy_durably(self.volume.folder / FILE, file)
         self.volume.commit()
 
 
@@ -100,8 +105,12 @@ class _Look:
         return journal, judgements
 
     def _place(self, last_ms: int | None, at_ms: int) -> Place | None:
+        """`last_ms`: when the ledger changed. It counts for as long as no cycle has given a sign: what reveals or
+        tidies up changes it too.
+        """
+        store = self.on.store
         try:
-            return workplace(self.on.store, at_work(self.on.store, self.on.is_at_work), last_ms, at_ms)
+            return workplace(store, at_work(store, self.on.is_at_work), store.get(CYCLE_SEEN, last_ms), at_ms)
         except Exception as error:  # noqa: BLE001 - Modal's Dict may fail for a moment; the wallet is looked at all the same
             log.warning("Modal: %s", described(error))
             return None
