@@ -29,6 +29,7 @@ from quickstart.doctor.findings import Finding, Severity, exit_code, ok
 from quickstart.doctor.surroundings import Surroundings, in_thread
 from quickstart.ledger.ledger import Ledger
 from quickstart.modal_app import names
+from quickstart.profiles import profile_named, using
 from quickstart.scoring.engine import ScoredShard
 from quickstart.scoring.numpy_engine import NumpyEngine
 from quickstart.settings import env_example
@@ -67,6 +68,7 @@ class World:
             "QUICKSTART_RPC_URL": self.live.endpoints.rpc,
             "QUICKSTART_SOURCE": "stack-v2",
             "QUICKSTART_STATE": str(folder / "state"),
+            "QUICKSTART_ALERT_WEBHOOK": "https://example.invalid/hook",
         }
 
 
@@ -245,6 +247,10 @@ FAULTS = {
         {}, {"settings": (E, "chmod 600 .env")}, lambda world, folder: (folder / ".env").chmod(0o644)
     ),
     "no key": Fault({"SOMA_SECRET_KEY": None}, {"key": (E, "uv run wallet new"), "coins": (W, "mend `key`")}),
+    "nobody hears of alerts": Fault({"QUICKSTART_ALERT_WEBHOOK": None}, {"alerts": (W, "QUICKSTART_ALERT_WEBHOOK")}),
+    "half of a mail channel": Fault(
+        {"QUICKSTART_ALERT_MAIL_TO": "me@example.org"}, {"alerts": (E, "QUICKSTART_ALERT_SMTP")}
+    ),
     "the node is down": Fault({"QUICKSTART_RPC_URL": DEAD}, {"node": (E, DEAD), **NO_CLAIMS}),
     "a node of another version": Fault({}, {"node": (W, "0.1.21, the SDK was built for 0.1.19")}, newer_node),
     "a newer protocol": Fault({}, {"protocol": (E, "nothing is signed")}, newer_protocol),
@@ -297,6 +303,13 @@ FAULTS = {
     "no such secret on Modal": Fault({}, {"modal secret": (E, "uv run create-secrets")}, on_modal(without_secret)),
     "a key that is not in the secret": Fault({}, {"modal secret": (E, "S3_BUCKET")}, on_modal(without_key)),
     "nothing deployed": Fault({}, {"modal app": (E, "uv run deploy")}, on_modal(not_deployed)),
+    "training is paid for, and not deployed": Fault(
+        {"QUICKSTART_TRAINING_DOLLARS_PER_DAY": "5"}, {"modal app": (E, names.TRAINING_APP)}
+    ),
+    "the page has a password, and neither secret nor app": Fault(
+        {"QUICKSTART_DASHBOARD_PASSWORD": "correct horse battery"},
+        {"modal secret": (E, names.DASHBOARD_SECRET), "modal app": (E, names.DASHBOARD_APP)},
+    ),
     "an old deployment": Fault({}, {"modal app": (W, "40 days old")}, on_modal(deployed_long_ago)),
     "a disarmed schedule": Fault({}, {"modal schedule": (W, "uv run submit")}, on_modal(disarmed)),
     "a clock that is a minute ahead": Fault({}, {"clock": (W, "60 s ahead")}, at=later(60)),
@@ -384,6 +397,17 @@ def test_a_public_host_for_trials(world: World, tmp_path: Path, monkeypatch: pyt
         findings = looked_at(world, fault, tuple(check for check in CHECKS if check.name == "bucket"))
     assert [finding.severity for finding in findings] == [Severity.OK, Severity.OK, W]
     assert "r2.dev limits" in findings[2].message and findings[2].mending.startswith("https://")
+
+
+def test_a_profile_whose_settings_are_malformed_is_looked_at_in_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env.second").write_text("QUICKSTART_LANES=0\n")
+    monkeypatch.setenv("QUICKSTART_STATE", str(tmp_path / "state"))
+    with using(profile_named("second")):
+        at = surroundings(doctor_parser().parse_args(["--local"]))
+    assert at.settings is None and at.state == tmp_path / "state" / "profiles" / "second"
 
 
 def test_a_check_that_hangs_or_breaks_hides_no_other(world: World) -> None:
