@@ -40,6 +40,8 @@ KEY = "2f" * 32
 POOR_KEY = "3e" * 32
 DEAD = "http://127.0.0.1:1"
 DAYS = 86_400.0
+BUCKET = "examined"
+"""Moto's buckets are those of the whole process: one of that name is nobody else's."""
 W, E = Severity.WARNING, Severity.ERROR
 
 OPEN_SET, GATED_SET = "HuggingFaceFW/fineweb-edu", "bigcode/the-stack-v2-dedup"
@@ -59,7 +61,7 @@ class World:
     def variables(self, folder: Path) -> dict[str, str]:
         return {
             "SOMA_SECRET_KEY": KEY,
-            "S3_BUCKET": "windows",
+            "S3_BUCKET": BUCKET,
             "S3_ACCESS_KEY_ID": "id",
             "S3_SECRET_ACCESS_KEY": "secret",
             "S3_ENDPOINT_URL": self.s3,
@@ -85,7 +87,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         client = boto3.client(
             "s3", endpoint_url=url, aws_access_key_id="id", aws_secret_access_key="s", region_name="us-east-1"
         )
-        client.create_bucket(Bucket="windows")
+        client.create_bucket(Bucket=BUCKET)
         client.close()
         sets = {name: Repository({"a.parquet": b"rows"}, gated=name == GATED_SET) for name in (OPEN_SET, GATED_SET)}
         hub = stack.enter_context(HubStandIn(sets))
@@ -350,7 +352,9 @@ def test_all_is_well(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [finding for finding in findings if finding.severity is not Severity.OK] == []
     assert {check.name for check in CHECKS} <= {finding.check for finding in findings}
     assert exit_code(findings, strict=True) == 0
-    assert httpx.get(f"{world.moto}/windows?prefix=windows/", trust_env=False).text.count("<Key>") == 0, "nothing stays"
+    assert httpx.get(f"{world.moto}/{BUCKET}?prefix=windows/", trust_env=False).text.count("<Key>") == 0, (
+        "nothing stays"
+    )
     assert not (tmp_path / "state").exists()
 
 
@@ -386,7 +390,7 @@ def test_a_public_host_for_trials(world: World, tmp_path: Path, monkeypatch: pyt
     def proxied(seen: Seen, body: bytes) -> Answer:
         asked = httpx.URL(seen.path)
         headers = {name: value for name, value in seen.headers.items() if name == "range"}
-        reply = httpx.get(f"{world.moto}/windows{asked.path}", headers=headers, trust_env=False)
+        reply = httpx.get(f"{world.moto}/{BUCKET}{asked.path}", headers=headers, trust_env=False)
         kept = {name: value for name, value in reply.headers.items() if name == "content-range"}
         return Answer(reply.status_code, reply.content, kept)
 
