@@ -491,6 +491,13 @@ def _refuse_another_wallet(env_file: Path) -> None:
         )
 
 
+def state_folder() -> Path:
+    """The chosen profile's state folder, for a program that goes on where other settings are malformed."""
+    written = raw_value(STATE_NAME).strip()
+    base = Path(written).expanduser() if written else Settings.model_construct().state
+    return _state_of_profile(base, chosen().env_file)
+
+
 def _state_of_profile(state: Path, env_file: Path) -> Path:
     """The folder that the profile's own file names, or a part of the one that all share."""
     own = _written(env_file).get(STATE_NAME) and not environ.get(STATE_NAME)

@@ -104,6 +104,9 @@ def test_status_of_all_profiles(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list(told["troubles"]) == ["third"] and "QUICKSTART_LANES" in told["troubles"]["third"]
     shown = run("status", "--all-profiles", "--local").stdout
     assert "second" in shown and "third" in shown and "QUICKSTART_LANES" in shown
+    table = run("status", "--all-profiles", "--local", "--csv")
+    assert (table.returncode, table.stdout.splitlines()[0].split(",")[0]) == (1, "profile")
+    assert table.stderr.startswith("error: profile third: ") and len(table.stderr.splitlines()) == 1
     assert "leave --profile" in run("status", "--all-profiles", "--profile", "second").stderr
 
 

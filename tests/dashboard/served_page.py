@@ -24,6 +24,7 @@ from quickstart.ledger.wallet_files import wallet_files
 ROOT = f"/w/{CHAIN}/{ADDRESS}/"
 PASSWORD = "a long enough password"
 HOSTS = frozenset({"127.0.0.1", "localhost"})
+AT_WORK = Workplace(at_work="`submit` (process 7 on here)", since_ms=NOW_MS)
 
 
 def chain_says(state: Path, balance: int) -> Said:
@@ -31,12 +32,11 @@ def chain_says(state: Path, balance: int) -> Said:
     return Said({wallet: Answer(answer) for wallet in wallet_files(state)})
 
 
-def guarded(state: Path, ask: Callable[[], Said], password: str | None = None) -> Guard:
+def guarded(state: Path, ask: Callable[[], Said], password: str | None = None, place: Workplace = AT_WORK) -> Guard:
     """The application as it is served; the first round of asking is over."""
     asker = Asker(ask, lambda: NOW_MS)
     asker.heard()
     asker.wait(10.0)
-    place = Workplace(at_work="`submit` (process 7 on here)", since_ms=NOW_MS)
     return Guard(
         create_app(Sources(lambda: wallet_files(state), lambda _: place, asker, lambda: NOW_MS)), password, HOSTS
     )

@@ -3,6 +3,7 @@
 import base64
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -20,6 +21,7 @@ from quickstart.chain.protocol import NEWEST_PROTOCOL, PARAMETERS
 from quickstart.dashboard.asked import Said
 from quickstart.dashboard.guard import HEADERS
 from quickstart.dashboard.picture import PLOTS
+from quickstart.desk.health import Workplace
 from quickstart.ledger.accounts import ClaimShares
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.schema import MIGRATIONS
@@ -166,6 +168,8 @@ def test_a_submission_has_its_provenance_and_strangers_text_is_text(client: Test
     [
         (ROOT + "submissions?epoch=x", 400, "epoch= is no number"),
         (ROOT + "submissions?epoch=" + "9" * 30, 400, "epoch= is no number"),
+        (ROOT + "submissions?epoch=" + "9" * 5000, 400, "epoch= is no number"),
+        (ROOT + "submissions?before=1-" + "9" * 5000, 400, "before= is no place"),
         (ROOT + "submissions?state=won", 400, "state= is none of pending"),
         (ROOT + "submissions?before=1", 400, "before= is no place"),
         (ROOT + "submissions?before=1-" + "9" * 30, 400, "before= is no place"),
@@ -205,6 +209,8 @@ def test_silent_sources_take_only_their_own_part(state: Path) -> None:
     with TestClient(guarded(state, fails), base_url=LOCAL) as client:
         html = client.get(ROOT).text
     assert "unknown" in html and "not asked yet" in html
+    with TestClient(guarded(state, Said, place=Workplace()), base_url=LOCAL) as client:
+        assert "nobody on this machine; Modal and other machines were not asked" in client.get(ROOT).text
     assert shown(html)["earned"] == books(ledger_path(state))["earned"]
 
 
@@ -212,11 +218,15 @@ def test_figures_agree_with_each_other_while_the_submitter_writes(tmp_path: Path
     """Every answer is of one moment: each landed submission moves fees and locks a bond in one commit."""
     state = make(tmp_path / "state", 0)
     path = ledger_path(state)
+    read = threading.Event()
 
     def write() -> None:
         with closing(Ledger(path)) as ledger:
             for number in range(150, 400):
                 ledger.group([lambda into, number=number: submit(into, number)])
+                if number % 25 == 0:
+                    read.clear()
+                    assert read.wait(60.0), "nobody reads"
 
     with (
         served(guarded(state, Said)) as address,
@@ -226,6 +236,7 @@ def test_figures_agree_with_each_other_while_the_submitter_writes(tmp_path: Path
         figures, writer = [], threads.submit(write)
         while not writer.done():
             figures.append(shown(client.get(ROOT).text))
+            read.set()
         writer.result()
         figures.append(shown(client.get(ROOT).text))
     assert len({one["open fills"] for one in figures}) > 3, "nothing was seen while it was written"

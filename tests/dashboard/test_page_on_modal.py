@@ -77,7 +77,9 @@ def test_it_serves_what_the_submitter_committed(standin: FakeModal, tmp_path: Pa
         assert client.get("/").headers["location"] == ROOT
         html = client.get(ROOT).text
         assert {name: shown(html)[name] for name in books(path)} == books(path)
-        assert "at rest" in _until(client, "heard"), "our own Dict was asked"
+        assert "unknown: Modal has not answered" in html or "nobody on Modal" in html
+        heard = _until(client, "heard")
+        assert "at rest" in heard and "nobody on Modal; other machines were not asked" in heard, "our Dict was asked"
         assert f"no answer from {NODE}" in client.get(ROOT).text
         assert client.get("/static/style.css").status_code == 200
         assert client.post(ROOT).status_code == 405
@@ -135,6 +137,17 @@ def test_the_shelf_takes_over_what_is_new_and_goes_on_when_the_volume_fails(tmp_
     shelf.wallets()
     shelf.wait(10.0)
     assert books(first.path) == books(ledger_path(state))
+    damaged = snapshot.parent.with_name("ff" * 32) / snapshot.name
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"no ledger" * 1000)
+    with closing(Ledger(ledger_path(state))) as ledger:
+        submit(ledger, 8)
+    take_snapshot(ledger_path(state), snapshot)
+    os.utime(snapshot, (2, 2))  # written before the damaged one, and so copied after it
+    moments[0] += 6.0
+    assert shelf.wallets() == (first,)
+    shelf.wait(10.0)
+    assert books(first.path) == books(ledger_path(state)), "one that cannot be copied hides no other"
     broken[0] = True
     shutil.rmtree(volume)
     moments[0] += 6.0

@@ -231,6 +231,11 @@ def test_status_is_true_when_services_are_dead(
     bucket = said["health"]["bucket"]
     assert (bucket["known"], bucket["at_ms"], bucket["value"]) == (False, None, None)
     assert dead in bucket["trouble"]
+    with monkeypatch.context() as half:
+        half.delenv("S3_ACCESS_KEY_ID")
+        said = desk.wallet("--state", state, "--rpc-url", dead)
+        assert said["accounts"]["net"] == life.moments[-1].said.net
+        assert "missing: S3_ACCESS_KEY_ID" in said["health"]["bucket"]["trouble"]
     assert desk.wallet("--state", state, "--rpc-url", life.live.endpoints.rpc)["health"]["chain"]["known"]
     since = desk.wallet("--state", state, "--rpc-url", dead)["health"]["chain"]
     assert not since["known"] and 0 <= since["age_ms"] < 600_000

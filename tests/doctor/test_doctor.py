@@ -29,6 +29,7 @@ from quickstart.doctor.findings import Finding, Severity, exit_code, ok
 from quickstart.doctor.surroundings import Surroundings, in_thread
 from quickstart.ledger.ledger import Ledger
 from quickstart.modal_app import names
+from quickstart.profiles import profile_named, using
 from quickstart.scoring.engine import ScoredShard
 from quickstart.scoring.numpy_engine import NumpyEngine
 from quickstart.settings import env_example
@@ -39,6 +40,8 @@ KEY = "2f" * 32
 POOR_KEY = "3e" * 32
 DEAD = "http://127.0.0.1:1"
 DAYS = 86_400.0
+BUCKET = "examined"
+"""Moto's buckets are those of the whole process: one of that name is nobody else's."""
 W, E = Severity.WARNING, Severity.ERROR
 
 OPEN_SET, GATED_SET = "HuggingFaceFW/fineweb-edu", "bigcode/the-stack-v2-dedup"
@@ -58,7 +61,7 @@ class World:
     def variables(self, folder: Path) -> dict[str, str]:
         return {
             "SOMA_SECRET_KEY": KEY,
-            "S3_BUCKET": "windows",
+            "S3_BUCKET": BUCKET,
             "S3_ACCESS_KEY_ID": "id",
             "S3_SECRET_ACCESS_KEY": "secret",
             "S3_ENDPOINT_URL": self.s3,
@@ -67,6 +70,7 @@ class World:
             "QUICKSTART_RPC_URL": self.live.endpoints.rpc,
             "QUICKSTART_SOURCE": "stack-v2",
             "QUICKSTART_STATE": str(folder / "state"),
+            "QUICKSTART_ALERT_WEBHOOK": "https://example.invalid/hook",
         }
 
 
@@ -83,7 +87,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         client = boto3.client(
             "s3", endpoint_url=url, aws_access_key_id="id", aws_secret_access_key="s", region_name="us-east-1"
         )
-        client.create_bucket(Bucket="windows")
+        client.create_bucket(Bucket=BUCKET)
         client.close()
         sets = {name: Repository({"a.parquet": b"rows"}, gated=name == GATED_SET) for name in (OPEN_SET, GATED_SET)}
         hub = stack.enter_context(HubStandIn(sets))
@@ -245,6 +249,10 @@ FAULTS = {
         {}, {"settings": (E, "chmod 600 .env")}, lambda world, folder: (folder / ".env").chmod(0o644)
     ),
     "no key": Fault({"SOMA_SECRET_KEY": None}, {"key": (E, "uv run wallet new"), "coins": (W, "mend `key`")}),
+    "nobody hears of alerts": Fault({"QUICKSTART_ALERT_WEBHOOK": None}, {"alerts": (W, "QUICKSTART_ALERT_WEBHOOK")}),
+    "half of a mail channel": Fault(
+        {"QUICKSTART_ALERT_MAIL_TO": "me@example.org"}, {"alerts": (E, "QUICKSTART_ALERT_SMTP")}
+    ),
     "the node is down": Fault({"QUICKSTART_RPC_URL": DEAD}, {"node": (E, DEAD), **NO_CLAIMS}),
     "a node of another version": Fault({}, {"node": (W, "0.1.21, the SDK was built for 0.1.19")}, newer_node),
     "a newer protocol": Fault({}, {"protocol": (E, "nothing is signed")}, newer_protocol),
@@ -297,6 +305,13 @@ FAULTS = {
     "no such secret on Modal": Fault({}, {"modal secret": (E, "uv run create-secrets")}, on_modal(without_secret)),
     "a key that is not in the secret": Fault({}, {"modal secret": (E, "S3_BUCKET")}, on_modal(without_key)),
     "nothing deployed": Fault({}, {"modal app": (E, "uv run deploy")}, on_modal(not_deployed)),
+    "training is paid for, and not deployed": Fault(
+        {"QUICKSTART_TRAINING_DOLLARS_PER_DAY": "5"}, {"modal app": (E, names.TRAINING_APP)}
+    ),
+    "the page has a password, and neither secret nor app": Fault(
+        {"QUICKSTART_DASHBOARD_PASSWORD": "correct horse battery"},
+        {"modal secret": (E, names.DASHBOARD_SECRET), "modal app": (E, names.DASHBOARD_APP)},
+    ),
     "an old deployment": Fault({}, {"modal app": (W, "40 days old")}, on_modal(deployed_long_ago)),
     "a disarmed schedule": Fault({}, {"modal schedule": (W, "uv run submit")}, on_modal(disarmed)),
     "a clock that is a minute ahead": Fault({}, {"clock": (W, "60 s ahead")}, at=later(60)),
@@ -337,7 +352,9 @@ def test_all_is_well(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [finding for finding in findings if finding.severity is not Severity.OK] == []
     assert {check.name for check in CHECKS} <= {finding.check for finding in findings}
     assert exit_code(findings, strict=True) == 0
-    assert httpx.get(f"{world.moto}/windows?prefix=windows/", trust_env=False).text.count("<Key>") == 0, "nothing stays"
+    assert httpx.get(f"{world.moto}/{BUCKET}?prefix=windows/", trust_env=False).text.count("<Key>") == 0, (
+        "nothing stays"
+    )
     assert not (tmp_path / "state").exists()
 
 
@@ -373,7 +390,7 @@ def test_a_public_host_for_trials(world: World, tmp_path: Path, monkeypatch: pyt
     def proxied(seen: Seen, body: bytes) -> Answer:
         asked = httpx.URL(seen.path)
         headers = {name: value for name, value in seen.headers.items() if name == "range"}
-        reply = httpx.get(f"{world.moto}/windows{asked.path}", headers=headers, trust_env=False)
+        reply = httpx.get(f"{world.moto}/{BUCKET}{asked.path}", headers=headers, trust_env=False)
         kept = {name: value for name, value in reply.headers.items() if name == "content-range"}
         return Answer(reply.status_code, reply.content, kept)
 
@@ -384,6 +401,17 @@ def test_a_public_host_for_trials(world: World, tmp_path: Path, monkeypatch: pyt
         findings = looked_at(world, fault, tuple(check for check in CHECKS if check.name == "bucket"))
     assert [finding.severity for finding in findings] == [Severity.OK, Severity.OK, W]
     assert "r2.dev limits" in findings[2].message and findings[2].mending.startswith("https://")
+
+
+def test_a_profile_whose_settings_are_malformed_is_looked_at_in_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env.second").write_text("QUICKSTART_LANES=0\n")
+    monkeypatch.setenv("QUICKSTART_STATE", str(tmp_path / "state"))
+    with using(profile_named("second")):
+        at = surroundings(doctor_parser().parse_args(["--local"]))
+    assert at.settings is None and at.state == tmp_path / "state" / "profiles" / "second"
 
 
 def test_a_check_that_hangs_or_breaks_hides_no_other(world: World) -> None:

@@ -1,11 +1,12 @@
 """A durable file is whole or what it was before; no draft is left."""
 
 import stat
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-from quickstart.durable import put_in_place, write_durably
+from quickstart.durable import copy_durably, put_in_place, write_durably
 
 
 def test_a_file_is_replaced_as_a_whole_and_is_its_owners(tmp_path: Path) -> None:
@@ -26,3 +27,15 @@ def test_what_cannot_be_put_in_place_leaves_no_draft(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         write_durably(tmp_path / "taken", b"content")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+class Interrupted(BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_leaves_nothing_beside_what_was_there(tmp_path: Path) -> None:
+    write_durably(tmp_path / "file", b"before")
+    with pytest.raises(KeyboardInterrupt):
+        copy_durably(tmp_path / "file", Interrupted())
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"before"]

@@ -15,7 +15,14 @@ from modal import exception
 from quickstart.alerts.alert import AlertKind
 from quickstart.alerts.journal import Journal
 from quickstart.chain.keys import Wallet
-from quickstart.errors import BusyError, HeldElsewhereError, QuickstartError, UnmappedFailure, UnreachableError
+from quickstart.errors import (
+    BusyError,
+    HeldElsewhereError,
+    QuickstartError,
+    StateError,
+    UnmappedFailure,
+    UnreachableError,
+)
 from quickstart.executors.modal import Remote
 from quickstart.ledger.ledger import Ledger
 from quickstart.modal_app import names
@@ -26,7 +33,7 @@ from quickstart.modal_app.prices import container_dollars_per_second
 from quickstart.modal_app.requests import StoreRequests
 from quickstart.modal_app.run import gpu_costs, tariff
 from quickstart.modal_app.spending import Spending
-from quickstart.modal_app.watch import _Look
+from quickstart.modal_app.watch import _Look, run_watch
 from quickstart.modal_app.weights import put_weights
 from quickstart.modal_app.windows import new_windows
 from quickstart.modal_app.workplace import Shared, Workplace
@@ -276,6 +283,12 @@ def test_what_changes_the_ledger_is_no_sign_of_the_cycle(tmp_path: Path, setting
         look = _Look(place.workplace, settings, tmp_path / str(seen_ms))
         _, judgements = look.round(Journal(0, armed_ms=1), NOW)
         assert (AlertKind.DEAD in {alert.kind for one in judgements for alert in one.alerts}) is dead
+
+
+def test_a_damaged_journal_is_named_as_it_lies_on_the_volume(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "alerts.json").write_text("{")
+    with pytest.raises(StateError, match=f"^{names.LEDGER_VOLUME}:/alerts.json is damaged"):
+        run_watch(Place(tmp_path, Told()).workplace, settings)
 
 
 # -- the end of a run

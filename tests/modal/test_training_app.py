@@ -20,7 +20,9 @@ pytest.importorskip("torch", reason="needs torch: install the extra `scorer`")
 pytestmark = pytest.mark.torch
 
 APP = "src/quickstart/training.py"
-STEPS = 10
+STEPS = 60
+"""So many that most are left when the first checkpoint is seen."""
+
 TRAINING_SECONDS = 600.0
 """What a container with torch may take on a machine that is busy; alone it takes ten."""
 

@@ -21,7 +21,7 @@ from quickstart.doctor.surroundings import Node, Surroundings
 from quickstart.errors import SettingsError
 from quickstart.modal_app.workplace import TESTNET_RPC
 from quickstart.profiles import chosen
-from quickstart.settings import Settings, load_settings
+from quickstart.settings import Settings, load_settings, state_folder
 
 STYLES = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "bold red"}
 
@@ -63,7 +63,7 @@ def surroundings(arguments: argparse.Namespace) -> Surroundings:
         trouble = str(malformed)
     rpc_url = checked_url("rpc_url", arguments.rpc_url) if arguments.rpc_url else None
     rpc_url = rpc_url or (settings and settings.rpc_url) or TESTNET_RPC
-    state = arguments.state or (settings.state if settings else Settings.model_construct().state)
+    state = arguments.state or (settings.state if settings else state_folder())
     on_modal = not (arguments.local or is_loopback(rpc_url))
     return Surroundings(settings, trouble, chosen().env_file, state, Node(rpc_url), on_modal)
 

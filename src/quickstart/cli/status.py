@@ -32,7 +32,7 @@ from quickstart.desk.asking import (
 )
 from quickstart.desk.health import Health, Reading, Signer, Workplace, open_alarms, queue_of
 from quickstart.desk.modal_side import ModalAnswer, ask_modal
-from quickstart.errors import EXIT_DONE, QuickstartError, SettingsError, StateError, UsageError
+from quickstart.errors import EXIT_DONE, EXIT_FAILED, QuickstartError, SettingsError, StateError, UsageError
 from quickstart.ledger.ledger import Ledger
 from quickstart.modal_app.prices import scorer_dollars_per_second
 from quickstart.modal_app.workplace import TESTNET_RPC
@@ -80,8 +80,8 @@ def run_status(arguments: argparse.Namespace) -> int:
         arguments.rpc_url = checked_url("rpc_url", arguments.rpc_url)
     document = _of_all_profiles(arguments) if arguments.all_profiles else _of_profile(arguments)
     if arguments.csv:
-        _print_csv(document)
-    elif arguments.json:
+        return _print_csv(document)
+    if arguments.json:
         print_json(document)
     else:
         print_status(document)
@@ -150,16 +150,16 @@ class _Asked:
                 raise
             return []
 
-    def _ask_bucket(self, settings: Settings) -> dict[str, Callable[[], tuple[Holder, int] | None]]:
-        """Asks for the leases of the configured wallet on every chain of the state folder; by chain."""
-        if settings.s3 is None or settings.secret_key is None:
+    def _ask_bucket(self, settings: Settings) -> dict[Path, Callable[[], tuple[Holder, int] | None]]:
+        """Asks for the leases of the configured wallet on every chain of the state folder; by its folder."""
+        if settings.s3_bucket is None or settings.secret_key is None:
             return {}
-        bucket, wallet = settings.s3, Wallet.parse(settings.secret_key.get_secret_value())
+        wallet = Wallet.parse(settings.secret_key.get_secret_value())
         roots = self._state.glob(f"networks/*/{wallet.address.hex()}")
-        return {root.parent.name: begin(partial(bucket_holder, bucket, Places(root))) for root in roots}
+        return {root: begin(partial(_lease_of, settings, Places(root))) for root in roots}
 
     def _bucket(self, place: _Place) -> Reading[Signer] | None:
-        ask = self._leases.get(place.chain)
+        ask = self._leases.get(place.path.parent)
         if ask is None or place.name != HERE:
             return None
         try:
@@ -267,6 +267,11 @@ class _Asked:
         return Health(self._now, lease, modal, self._bucket(place), clock, queue or unread, alarms or unread)
 
 
+def _lease_of(settings: Settings, places: Places) -> tuple[Holder, int] | None:
+    """Who holds a lease in the bucket. Raises as `Settings.s3` and `bucket_holder` do."""
+    return None if (bucket := settings.s3) is None else bucket_holder(bucket, places)
+
+
 def modal_answer(settings: Settings, copies: Path) -> ModalAnswer:
     """What `ask_modal` finds, GPUs at the prices of what these settings deploy; ledgers are copied into `copies`."""
     return ask_modal(copies, now_ms(), scorer_dollars_per_second(settings.gpus))
@@ -298,8 +303,15 @@ def _csv_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {**wallet, **epoch}
 
 
-def _print_csv(document: Mapping[str, Any]) -> None:
-    """What cannot be told has no line; a dollar amount that is not known is empty."""
-    writer = csv.DictWriter(sys.stdout, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+def _print_csv(document: Mapping[str, Any]) -> int:
+    """What cannot be told has no line; a dollar amount that is not known is empty. Of all profiles, the first column
+    names one, and those that nothing can be told of are named on stderr, with an exit code of their own.
+    """
+    troubles = document.get("troubles")
+    columns = CSV_COLUMNS if troubles is None else ("profile", *CSV_COLUMNS)
+    writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(_csv_rows(document))
+    for profile, trouble in (troubles or {}).items():
+        print(f"error: profile {profile or '(the plain one)'}: {trouble}", file=sys.stderr)
+    return EXIT_FAILED if troubles else EXIT_DONE

@@ -38,13 +38,13 @@ class Heard:
 class Asker:
     """Keeps the last answers, and asks anew when somebody looks and they are old.
 
-    `ask`: one round; `clock`: ms since 1970.
+    `ask`: one round; `clock`: ms since 1970; `first`: what is shown until the first round has ended.
     """
 
-    def __init__(self, ask: Callable[[], Said], clock: Callable[[], int]) -> None:
+    def __init__(self, ask: Callable[[], Said], clock: Callable[[], int], first: Said | None = None) -> None:
         self._ask = ask
         self._clock = clock
-        self._heard = Heard()
+        self._heard = Heard(first or Said())
         self._aside = Aside(self._round, ASK_EVERY_SECONDS, lambda: clock() / 1000)
 
     def heard(self) -> Heard:

@@ -48,10 +48,11 @@ def page() -> Any:
     Raises:
         SettingsError: there is no password; nothing is served without one.
     """
-    from quickstart.dashboard.asked import Asker
+    from quickstart.dashboard.asked import Asker, Said
     from quickstart.dashboard.guard import Guard
     from quickstart.dashboard.pages import Sources, create_app
     from quickstart.dashboard.shelf import Shelf
+    from quickstart.desk.asking import Answer
     from quickstart.desk.health import Workplace
     from quickstart.logs import hide_urls
     from quickstart.settings import load_settings
@@ -62,7 +63,8 @@ def page() -> Any:
     settings = load_settings("QUICKSTART_DASHBOARD_PASSWORD", env_file=None)
     assert settings.dashboard_password is not None
     shelf = Shelf(VOLUME, Path(mkdtemp(prefix="soma-ledgers-")), ledger_volume.reload, time.monotonic)
-    asker = Asker(lambda: _ask(shelf.wallets(), settings.rpc_url, settings.gpus), now_ms)
+    first = Said(modal=Answer(None, "not asked yet"))
+    asker = Asker(lambda: _ask(shelf.wallets(), settings.rpc_url, settings.gpus), now_ms, first)
     inner = create_app(Sources(shelf.wallets, lambda _: Workplace(), asker, now_ms))
     return Guard(inner, settings.dashboard_password.get_secret_value(), None)
 

@@ -18,14 +18,13 @@ from quickstart.dashboard.asked import Asker
 from quickstart.dashboard.picture import PLOTS, Picture, picture
 from quickstart.desk.health import Workplace
 from quickstart.errors import QuickstartError, UsageError
-from quickstart.ledger.browsing import Place, State, Wanted, page, submission
+from quickstart.ledger.browsing import Place, State, Wanted, number, page, submission
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.wallet_files import WalletFile
 from quickstart.units import age, format_soma, span
 
 STATIC = Path(__file__).parent / "static"
 MOST_TEXT = 200
-MOST_EPOCH = 2**63 - 1
 
 PAGES = {"overview": "", "submissions": "submissions", "epochs": "epochs", "plots": "plots", "alarms": "alarms"}
 
@@ -136,9 +135,9 @@ def _wanted(text: str, state: str, epoch: str) -> Wanted:
     """Raises UsageError: a state or an epoch that is none."""
     if state and state not in list(State):
         raise UsageError(f"state= is none of {', '.join(State)}: choose one in the form, or leave it out")
-    if epoch and not (epoch.isdecimal() and int(epoch) <= MOST_EPOCH):
-        raise UsageError("epoch= is no number: write digits, or leave it out")
-    return Wanted(text.strip()[:MOST_TEXT], State(state) if state else None, int(epoch) if epoch else None)
+    if epoch and number(epoch) is None:
+        raise UsageError("epoch= is no number of an epoch: write digits, or leave it out")
+    return Wanted(text.strip()[:MOST_TEXT], State(state) if state else None, number(epoch))
 
 
 def _templates() -> Environment:

@@ -1,14 +1,18 @@
 """A volume's ledgers, copied to where pages can open them: a volume takes over nothing while a file of it is open."""
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from quickstart.dashboard.aside import Aside
+from quickstart.errors import StateError
 from quickstart.ledger.ledger import Ledger
 from quickstart.ledger.snapshots import take_snapshot
 from quickstart.ledger.wallet_files import WalletFile, wallet_files
 from quickstart.units import MINUTES
+
+log = logging.getLogger(__name__)
 
 COPY_EVERY_SECONDS = 5.0
 FIRST_COPY_SECONDS = 1 * MINUTES
@@ -41,11 +45,18 @@ class Shelf:
     def _copy_all(self) -> None:
         self._reload()
         for wallet in wallet_files(self._volume):
-            found = wallet.path.stat()
-            version = (found.st_mtime_ns, found.st_size)
-            if self._versions.get(wallet.path) != version:
-                self._copy(wallet.path)
-                self._versions[wallet.path] = version
+            try:
+                self._take_over(wallet.path)
+            except (OSError, StateError) as error:  # one that is damaged hides no other
+                log.error("the ledger %s is shown as it was, or not at all: %s", wallet.path, error)
+
+    def _take_over(self, source: Path) -> None:
+        """Copies a ledger that has changed. Raises OSError, StateError: it cannot be copied, or read."""
+        found = source.stat()
+        version = (found.st_mtime_ns, found.st_size)
+        if self._versions.get(source) != version:
+            self._copy(source)
+            self._versions[source] = version
 
     def _copy(self, source: Path) -> None:
         """A snapshot of the file; one that an older program wrote is brought up to date."""

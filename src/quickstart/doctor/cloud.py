@@ -1,6 +1,6 @@
 """Modal: the token, what is deployed there and how old it is, and the prices that the caps reckon with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -10,14 +10,16 @@ from quickstart.errors import QuickstartError
 from quickstart.modal_app import names
 from quickstart.modal_app.account import modal_errors
 from quickstart.modal_app.prices import PRICES_OF
+from quickstart.settings import Settings
 from quickstart.units import DAYS
 
 OLD_DEPLOYMENT_DAYS = 30
 OLD_PRICES_DAYS = 270
 
-REQUIRED_KEYS = {
+REQUIRED_KEYS: Mapping[str, Sequence[str]] = {
     names.SECRETS: ("SOMA_SECRET_KEY", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"),
     names.DATA_SECRET: (),
+    names.DASHBOARD_SECRET: ("QUICKSTART_DASHBOARD_PASSWORD",),
 }
 """Keys without which `deploy` is refused, by secret."""
 
@@ -31,12 +33,26 @@ async def check_modal(at: Surroundings) -> Sequence[Finding]:
     account = await in_thread(_found, "modal", f"`uv run modal setup`, or {STATUS}", _account)
     if account.mending:
         return [account]
-    secrets = [
-        await in_thread(_found, "modal secret", "`uv run create-secrets`", partial(_secret, name))
-        for name in REQUIRED_KEYS
+    secrets, apps = _wanted(at.settings)
+    return [
+        account,
+        *[
+            await in_thread(_found, "modal secret", "`uv run create-secrets`", partial(_secret, name))
+            for name in secrets
+        ],
+        *[await in_thread(_found, "modal app", "`uv run deploy`", partial(_app, name, at.clock())) for name in apps],
+        await in_thread(_found, "modal schedule", "`uv run deploy`", _schedule),
     ]
-    app = await in_thread(_found, "modal app", "`uv run deploy`", partial(_app, at.clock()))
-    return [account, *secrets, app, await in_thread(_found, "modal schedule", "`uv run deploy`", _schedule)]
+
+
+def _wanted(settings: Settings | None) -> tuple[Sequence[str], Sequence[str]]:
+    """The secrets and the apps that `deploy` leaves there with these settings."""
+    page = settings is not None and settings.dashboard_password is not None
+    trains = settings is not None and settings.training_dollars_per_day > 0
+    return (
+        (names.SECRETS, names.DATA_SECRET, *((names.DASHBOARD_SECRET,) if page else ())),
+        (names.APP, *((names.TRAINING_APP,) if trains else ()), *((names.DASHBOARD_APP,) if page else ())),
+    )
 
 
 def _found(check: str, mending: str, look: Callable[[], Finding]) -> Finding:
@@ -63,12 +79,15 @@ def _secret(name: str) -> Finding:
     return ok("modal secret", f"{name} is there, with all its keys")
 
 
-def _app(now: float) -> Finding:
+def _app(name: str, now: float) -> Finding:
     import modal
 
-    life = modal.App.lookup(names.APP).info().lifecycle
+    try:
+        life = modal.App.lookup(name).info().lifecycle
+    except modal.exception.NotFoundError:
+        return error("modal app", f"{name} is not deployed", "`uv run deploy`")
     days = (now - (life.deployed_at or life.created_at).timestamp()) / DAYS
-    told = f"{names.APP} is deployed, {days:.0f} days old"
+    told = f"{name} is deployed, {days:.0f} days old"
     if days > OLD_DEPLOYMENT_DAYS:
         return warning("modal app", f"{told}: it may not know what has changed since", "`uv run deploy`")
     return ok("modal app", told)

@@ -11,7 +11,7 @@ from quickstart.doctor.data_sets import check_data
 from quickstart.doctor.findings import Finding, error
 from quickstart.doctor.machine import check_clock, check_disk, check_scorer, check_state
 from quickstart.doctor.network import check_coins, check_node, check_protocol
-from quickstart.doctor.setup import check_key, check_sdk, check_settings
+from quickstart.doctor.setup import check_alerts, check_key, check_sdk, check_settings
 from quickstart.doctor.surroundings import Surroundings
 from quickstart.errors import QuickstartError
 
@@ -36,6 +36,7 @@ NODE = "wait, or name another full node as QUICKSTART_RPC_URL"
 CHECKS = (
     Check("settings", check_settings, 5.0, EDIT),
     Check("key", check_key, 5.0, EDIT),
+    Check("alerts", check_alerts, 5.0, EDIT),
     Check("sdk", check_sdk, 5.0, "install this program again with `uv sync`"),
     Check("node", check_node, 20.0, NODE),
     Check("protocol", check_protocol, 25.0, NODE),

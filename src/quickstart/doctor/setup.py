@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from quickstart.alerts.channels import channels_of
+from quickstart.chain.addresses import is_loopback
 from quickstart.chain.ids import format_id
 from quickstart.chain.versions import explain, installed_sdk, unknown_versions
 from quickstart.doctor.findings import Finding, error, not_checked, ok, warning
 from quickstart.doctor.fixes import MAKE_ENV_FILE, MAKE_PRIVATE
 from quickstart.doctor.surroundings import Surroundings
+from quickstart.errors import SettingsError
 from quickstart.settings import holds_secrets
 
 
@@ -38,6 +41,23 @@ async def check_key(at: Surroundings) -> Sequence[Finding]:
     if wallet is None:
         return [error("key", "SOMA_SECRET_KEY is not set", "`uv run wallet new`, or `uv run wallet import`")]
     return [ok("key", f"of a known format; its address is {format_id(wallet.address)}")]
+
+
+async def check_alerts(at: Surroundings) -> Sequence[Finding]:
+    """Whether anybody would hear of what needs a person."""
+    if at.settings is None:
+        return [not_checked("alerts", "the settings are malformed", f"correct {at.env_file}")]
+    if is_loopback(at.node.rpc_url) and not at.on_modal:
+        return [ok("alerts", "none are needed with a node of this machine")]
+    try:
+        channels = channels_of(at.settings)
+    except SettingsError as trouble:
+        return [error("alerts", str(trouble), f"set it in {at.env_file}; README: Settings")]
+    if not channels:
+        told = "no channel is set: nobody hears of low funds, an unreadable upload, or a run that did not start"
+        mending = "set QUICKSTART_ALERT_WEBHOOK or QUICKSTART_ALERT_MAIL_TO, then `uv run alerts test`"
+        return [warning("alerts", told, mending)]
+    return [ok("alerts", "a channel is set; `uv run alerts test` tries it")]
 
 
 async def check_sdk(at: Surroundings) -> Sequence[Finding]:

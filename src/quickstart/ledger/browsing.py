@@ -20,6 +20,14 @@ STEP_ROWS = 500
 SEARCH_SECONDS = 0.03
 
 MOST_ROWID = 2**63 - 1
+"""The largest integer of a table."""
+
+
+def number(text: str) -> int | None:
+    """A number that a table can hold; None for any other text, however long it is."""
+    if not text.isdecimal() or len(text) > len(str(MOST_ROWID)) or int(text) > MOST_ROWID:
+        return None
+    return int(text)
 
 
 class State(StrEnum):
@@ -48,9 +56,10 @@ class Place:
     def parse(cls, text: str) -> "Place":
         """Raises UsageError: `text` is no place."""
         epoch, _, rowid = text.partition("-")
-        if not (epoch.isdecimal() and rowid.isdecimal() and max(int(epoch), int(rowid)) <= MOST_ROWID):
+        found = number(epoch), number(rowid)
+        if found[0] is None or found[1] is None:
             raise UsageError("before= is no place in the list: leave it out to begin with the newest")
-        return cls(int(epoch), int(rowid))
+        return cls(found[0], found[1])
 
 
 @dataclass(frozen=True, slots=True)

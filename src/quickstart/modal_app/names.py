@@ -28,7 +28,7 @@ WINDOWS = "cut_windows"
 DICT = "soma-state"
 
 SECRETS = "soma-secrets"
-"""Everything of `.env`: wallet key, bucket, token."""
+"""Everything of `.env` but the page's password and folders of one machine: wallet key, bucket, token, channels."""
 
 DATA_SECRET = "soma-data"
 """The Hugging Face token only, for functions that read data and must not hold the wallet's key."""
@@ -51,7 +51,7 @@ DISARMED = "disarmed"
 """Key of the Dict: present while the schedule is stopped; its value says since when and by whom."""
 
 RUNNING = "running"
-"""Key of the Dict: the function call id of the cycle at work."""
+"""Key of the Dict: the function call id of what works with the wallet: the cycle, a claim, or the upkeep."""
 
 GPU_CALLS = "gpu-call"
 """Keys of the Dict that begin with this and a slash hold the ids of scoring calls in flight."""
