@@ -74,7 +74,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     with world(tmp_path_factory.mktemp("training"), SETTINGS, app=APP, models=1) as it:
         started = fire(it, names.TEND)
         it.until(lambda: checkpoints(it) > 0, "no checkpoint", TRAINING_SECONDS)
-        assert it.standin.preempt(names.TRAIN) == 1
+        # The checkpoint is being committed: Modal's client may lose an interrupt then, and the end follows soon.
+        assert it.standin.preempt(names.TRAIN, grace=0.2) == 1
         trained = ended(it, started["call"])
         committed = fire(it, names.TEND)
         early = fire(it, names.REVEAL)

@@ -220,13 +220,13 @@ class Pool:
         container.ended_by = container.ended_by or reason
         self.signal(container, signal.SIGKILL)
 
-    async def interrupt(self, container: Container, reason: str) -> None:
+    async def interrupt(self, container: Container, reason: str, grace: float = GRACE_SECONDS) -> None:
         """SIGINT, a time to say good-bye, the end. What it was running starts again, unless its app has stopped."""
         container.ended_by = reason
         container.draining = container.preempting = True
         if container.running or not container.ready:
             self.signal(container, signal.SIGINT)
-        self._later(GRACE_SECONDS, container)
+        self._later(grace, container)
 
     def _later(self, seconds: float, container: Container, reason: str = "") -> None:
         async def kill() -> None:

@@ -24,7 +24,7 @@ from . import report
 from .definitions import effective
 from .http_side import HttpSide
 from .mounts import MODES, available_modes
-from .pool import Pool, PoolSettings
+from .pool import GRACE_SECONDS, Pool, PoolSettings
 from .records import SUCCESS, Container, Fault
 from .rpc import Router
 from .services import make_services
@@ -264,13 +264,15 @@ class FakeModal:
 
         return self._call(work())
 
-    def preempt(self, function: str) -> int:
-        """Interrupts the containers of a function that are at work; their inputs start again. Returns how many."""
+    def preempt(self, function: str, *, grace: float = GRACE_SECONDS) -> int:
+        """Interrupts the containers of a function that are at work, and ends them `grace` seconds later; their inputs
+        start again. Returns how many.
+        """
 
         async def work() -> int:
             busy = self._busy(function)
             for container in busy:
-                await self.pool.interrupt(container, "preempted")
+                await self.pool.interrupt(container, "preempted", grace)
             return len(busy)
 
         return self._call(work())
