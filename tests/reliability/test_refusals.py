@@ -79,18 +79,23 @@ def test_what_never_left_is_sent_again_to_the_byte(world: Simulation) -> None:
     assert world.differences() == [] and conflicts(world.node, world.owner) == []
 
 
-def test_a_run_whose_first_split_never_left_goes_on(world: Simulation) -> None:
-    """And though its only coin is wanted by submissions too, it is split: one lane would be all there is else."""
-    world.start()
-    reached = world.edges.node.note
+def _die_at_the_first(world: Simulation, kind: str) -> None:
+    """The node is away for 3 s from the moment that the first transaction of this kind is sent."""
+    reached = world.node.note
 
-    def dead_at_the_first_split(what: str, *rest: Any) -> None:
+    def note(what: str, *rest: Any) -> None:
         reached(what, *rest)
-        if what == "split: send before":
+        if what == f"{kind}: send before":
             world.node.note = reached  # type: ignore[method-assign]
             world.node.dead_until = world.loop.time() + 3.0
 
-    world.node.note = dead_at_the_first_split  # type: ignore[method-assign]
+    world.node.note = note  # type: ignore[method-assign]
+
+
+def test_a_run_whose_first_split_never_left_goes_on(world: Simulation) -> None:
+    """And though its only coin is wanted by submissions too, it is split: one lane would be all there is else."""
+    world.start()
+    _die_at_the_first(world, "split")
     world.pass_time(8.0)
     assert any("split: refuse after" in event for event in world.node.events)
     assert world.run is not None and world.ended_by is None
@@ -177,15 +182,7 @@ def test_a_claim_that_never_left_is_made_in_the_same_run(world: Simulation) -> N
         world.node.end_epoch()
     world.pass_time(1.0)
     world.start()
-    reached = world.node.note
-
-    def dead_at_the_first_claim(what: str, *rest: Any) -> None:
-        reached(what, *rest)
-        if what == "claim: send before":
-            world.node.note = reached  # type: ignore[method-assign]
-            world.node.dead_until = world.loop.time() + 3.0
-
-    world.node.note = dead_at_the_first_claim  # type: ignore[method-assign]
+    _die_at_the_first(world, "claim")
     world.pass_time(60.0)
     assert any("claim: refuse after" in event for event in world.node.events)
     due = [fill for fill in world.books().fills() if fill.epoch + 1 < world.node.state.epoch]

@@ -29,7 +29,7 @@ from quickstart.units import SHANNONS_PER_SOMA, format_soma
 
 if TYPE_CHECKING:
     from quickstart.cli.signing import Desk
-    from quickstart.trainer.training import StepReport
+    from quickstart.trainer.metrics import StepReport
     from quickstart.trainer.workshop import Made, Order
 
 DEVNET_FAUCET = 2_500 * SHANNONS_PER_SOMA

@@ -27,7 +27,7 @@ from quickstart.settings import load_settings
 from quickstart.units import HOURS, SECONDS
 
 if TYPE_CHECKING:
-    from quickstart.trainer.training import StepReport
+    from quickstart.trainer.metrics import StepReport
     from quickstart.trainer.workshop import Made, Order
 
 log = logging.getLogger(__name__)

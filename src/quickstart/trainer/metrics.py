@@ -1,12 +1,21 @@
 """A run's metrics: one JSON object a line, one line a step."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from quickstart.trainer.training import StepReport
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One step done. `loss`: the network's, in nats per byte; `bytes_per_second` of the step."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    bytes_per_second: float
 
 
 class Metrics:
@@ -20,7 +29,7 @@ class Metrics:
         draft.write_text("".join(json.dumps(record) + "\n" for record in kept))
         draft.replace(path)
 
-    def add(self, report: "StepReport") -> None:
+    def add(self, report: StepReport) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps(asdict(report)) + "\n")
 

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,11 @@ from quickstart.errors import UsageError
 from quickstart.trainer.batches import Position, TrainingStream, token_arrays
 from quickstart.trainer.checkpoints import Checkpoints
 from quickstart.trainer.loss import network_loss, noise_projection
-from quickstart.trainer.metrics import Metrics
+from quickstart.trainer.metrics import Metrics, StepReport
 from quickstart.trainer.model import TrainableModel
 from quickstart.trainer.plan import TrainingPlan, learning_rate
 
 BETAS = (0.9, 0.95)
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """One step done. `loss`: the network's, in nats per byte; `bytes_per_second` of the step."""
-
-    step: int
-    steps: int
-    loss: float
-    learning_rate: float
-    gradient_norm: float
-    bytes_per_second: float
 
 
 class Training:

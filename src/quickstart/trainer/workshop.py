@@ -19,11 +19,12 @@ from quickstart.scoring.weights import open_weights
 from quickstart.scoring.weights_store import WeightsStore
 from quickstart.trainer.batches import held_out_windows, kind_of
 from quickstart.trainer.evaluation import Contestant, Expectation, by_kind, embedding_to_publish, expectation
+from quickstart.trainer.metrics import StepReport
 from quickstart.trainer.model import TrainableModel
 from quickstart.trainer.plan import TrainingPlan
 from quickstart.trainer.products import Product, write_product, write_weights
 from quickstart.trainer.rivals import Rival, best_of, contestant, rivals
-from quickstart.trainer.training import StepReport, Training
+from quickstart.trainer.training import Training
 from quickstart.units import SHANNONS_PER_SOMA
 
 log = logging.getLogger(__name__)
